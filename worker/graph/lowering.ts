@@ -133,10 +133,10 @@ export class Lowering {
   }
 
   /** Emits an If whose branches are emitted by the callbacks; constants made inside belong to the main graph. */
-  ifElse(condition: string, dtype: Dtype, branches: { then: () => string; else: () => string }): string {
+  ifElse(condition: string, dtype: Dtype, branches: { ifTrue: () => string; ifFalse: () => string }): string {
     return this.node('If', [condition], {
-      then_branch: { type: 'graph', value: this.#branch('then', dtype, branches.then) },
-      else_branch: { type: 'graph', value: this.#branch('else', dtype, branches.else) },
+      then_branch: { type: 'graph', value: this.#branch('then', dtype, branches.ifTrue) },
+      else_branch: { type: 'graph', value: this.#branch('else', dtype, branches.ifFalse) },
     });
   }
 

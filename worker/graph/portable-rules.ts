@@ -28,8 +28,8 @@ export const portableRules: LowerRules = {
       const base = bias ? lowering.plain(bias) : lowering.constant([0], [1], dtype);
       // The update enters as the Gemm's addend: where it is off, the addend is the bias and nothing is paid.
       const addend = lowering.ifElse(lowering.plain(enabled), dtype, {
-        then: () => gemm(lowering, gemm(lowering, flat, lowering.plain(down)), lowering.plain(up), base),
-        else: () => base,
+        ifTrue: () => gemm(lowering, gemm(lowering, flat, lowering.plain(down)), lowering.plain(up), base),
+        ifFalse: () => base,
       });
       return gemm(lowering, flat, lowering.plain(weight), addend);
     }),
@@ -38,11 +38,11 @@ export const portableRules: LowerRules = {
   LoraConv: (lowering, { inputs: [x, weight, enabled, down, up, bias], attributes, dtype }) => {
     const base = conv(lowering, lowering.plain(x), { weight, bias, attributes });
     const update = lowering.ifElse(lowering.plain(enabled), dtype, {
-      then: () => {
+      ifTrue: () => {
         const low = conv(lowering, lowering.plain(x), { weight: down, bias: undefined, attributes });
         return conv(lowering, low, { weight: up, bias: undefined, attributes: POINTWISE });
       },
-      else: () => lowering.constant([0], [1, 1, 1, 1], dtype),
+      ifFalse: () => lowering.constant([0], [1, 1, 1, 1], dtype),
     });
     return lowering.node('Add', [base, update]);
   },

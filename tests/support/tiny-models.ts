@@ -1,5 +1,5 @@
 /** The tiny configurations of the golden runs, and weights for any description from the golden generator. */
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
@@ -117,15 +117,18 @@ export async function saveGoldenWeights(
   await saveSafetensors(file, new Map(tensors));
 }
 
+/** Opens golden weights for tensors of these names and shapes, from a folder that goes with the test. */
+export async function goldenCheckpoint(expected: ReadonlyMap<string, readonly number[]>): Promise<Checkpoint> {
+  const folder = await temporaryFolder();
+  await saveGoldenWeights(join(folder, 'model.safetensors'), expected);
+  return openCheckpoint(await findComponentWeights(folder), { expected });
+}
+
 /** Compiles a description on the CPU with golden weights for everything that it reads; disposed of with the test. */
 export async function compileTiny(outputs: Readonly<Record<string, Value>>): Promise<Session> {
-  const folder = await temporaryFolder();
   const checkpoints: Record<string, Checkpoint> = {};
   for (const [component, expected] of parametersOf(Object.values(outputs))) {
-    const componentFolder = join(folder, component);
-    await mkdir(componentFolder);
-    await saveGoldenWeights(join(componentFolder, 'model.safetensors'), expected);
-    checkpoints[component] = openCheckpoint(await findComponentWeights(componentFolder), { expected });
+    checkpoints[component] = await goldenCheckpoint(expected);
   }
   const session = await compile(outputs, { device: 'cpu', threads: 1, checkpoints });
   onTestFinished(() => session.dispose());

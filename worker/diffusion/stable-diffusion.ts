@@ -1,0 +1,143 @@
+import type { SymbolValues } from '../graph/dim.ts';
+import type { Dtype } from '../graph/value.ts';
+import { denoiserComponents, describeDenoiser } from '../networks/denoiser.ts';
+import type { LoraSlot } from '../networks/lora-inputs.ts';
+import type { Checkpoint } from '../runtime/checkpoint.ts';
+import { compile } from '../runtime/compile.ts';
+import { RandomGenerator } from '../runtime/random.ts';
+import type { Session, SessionOptions, Tensor } from '../runtime/session.ts';
+import { type ControlRequest, loadControlFeed, type OpenControl, openControls } from './controls.ts';
+import type { DenoiseStep } from './denoise.ts';
+import { type AppliedLora, loraFeeds } from './lora-feeds.ts';
+import { loadLoraFile } from './lora-file.ts';
+import type { LoraModule, LoraTarget } from './lora-names.ts';
+import type { ModelFolder } from './model-folder.ts';
+import { PromptEncoder, type PromptRequest } from './prompt-encoder.ts';
+import { checkSampleRequest, isGuidedSampling, type SampleRequest, sampleLatents } from './sample-latents.ts';
+import { VaeCodec } from './vae-codec.ts';
+
+export interface PictureRequest
+  extends Omit<SampleRequest, 'prompt' | 'controls' | 'fixedFeeds' | 'randn'>,
+    Omit<PromptRequest, 'loras'> {
+  readonly seed: number;
+  readonly controls?: readonly ControlRequest[] | undefined;
+  readonly loras?: readonly { readonly file: string; readonly scale: number }[] | undefined;
+}
+
+export interface PictureResult {
+  /** [1, C, H/f, W/f]. */
+  readonly latents: Tensor;
+  /** [1, 3, H, W], about [-1, 1]. */
+  readonly image: Tensor;
+  /** Parts of the prompts that did not fit into the text encoder. */
+  readonly truncated: readonly string[];
+}
+
+export interface StableDiffusionOptions extends SessionOptions {
+  /** Dtype that the networks compute in. */
+  readonly dtype: Dtype;
+  /** Side in pixels of the VAE's tiles; undefined decodes pictures whole. */
+  readonly tileSampleSize?: number | undefined;
+}
+
+interface LoadedDenoiser {
+  readonly key: string;
+  readonly session: Session;
+  readonly loraSlots: readonly LoraSlot[];
+}
+
+/** A published model, loaded on a device part by part as pictures need it; must be disposed of. */
+export class StableDiffusion {
+  readonly model: ModelFolder;
+  readonly #options: StableDiffusionOptions;
+  readonly #vae: VaeCodec;
+  #promptEncoder: Promise<PromptEncoder> | undefined;
+  #denoiser: LoadedDenoiser | undefined;
+
+  constructor(model: ModelFolder, options: StableDiffusionOptions) {
+    this.model = model;
+    this.#options = options;
+    // SDXL's VAE overflows in float16.
+    const isDelicate = model.vae.config.forceUpcast && model.unet.config.addition !== undefined;
+    this.#vae = new VaeCodec(model.vae, { ...options, dtype: isDelicate ? 'float32' : options.dtype });
+  }
+
+  /**
+   * Makes one picture, yielding after each call of the UNet; a caller that stops asking cancels it.
+   * @throws UserError if the request does not fit the model
+   */
+  async *generate(request: PictureRequest): AsyncGenerator<DenoiseStep, PictureResult> {
+    const { model } = this;
+    checkSampleRequest({ unet: model.unet.config, vae: model.vae.config }, request);
+    const controls = await openControls(request.controls ?? [], { model, size: request });
+    this.#promptEncoder ??= PromptEncoder.load(model, this.#options);
+    const promptEncoder = await this.#promptEncoder;
+    const denoiser = await this.#loadDenoiser(controls, request);
+    const loras = await loadLoras(request, [...denoiser.loraSlots, ...promptEncoder.loraSlots]);
+    const embeds = await promptEncoder.encode({ ...request, loras });
+    const generator = new RandomGenerator(request.seed);
+    const parts = { unet: model.unet.config, scheduler: model.scheduler, vae: this.#vae, session: denoiser.session };
+    const latents = yield* sampleLatents(parts, {
+      ...request,
+      prompt: embeds,
+      controls: await Promise.all(controls.map(loadControlFeed)),
+      fixedFeeds: loraFeeds(denoiser.loraSlots, loras),
+      randn: (count) => generator.randn(count),
+    });
+    return { latents, image: await this.#vae.decode(latents), truncated: embeds.truncated };
+  }
+
+  /** Decodes latents that a step yielded, for a preview. */
+  decode(latents: Tensor): Promise<Tensor> {
+    return this.#vae.decode(latents);
+  }
+
+  async dispose(): Promise<void> {
+    await this.#denoiser?.session.dispose();
+    await (await this.#promptEncoder)?.dispose();
+    await this.#vae.dispose();
+  }
+
+  /** The UNet with these controls in its graph; kept until a picture needs others. */
+  async #loadDenoiser(controls: readonly OpenControl[], request: PictureRequest): Promise<LoadedDenoiser> {
+    const { unet, vae } = this.model;
+    const { dtype, tileSampleSize: _, ...sessionOptions } = this.#options;
+    const isGuided = isGuidedSampling(unet.config, request.guidanceScale);
+    const { vaeScaleFactor } = vae.config;
+    const { noisePred, loraSlots, latentMultiple } = describeDenoiser({
+      unet: unet.config,
+      controlnets: controls.flatMap((control) =>
+        control.kind === 'controlnet' ? [{ config: control.network.config, isGuessMode: control.isGuessMode }] : [],
+      ),
+      adapters: controls.flatMap((control) => (control.kind === 'adapter' ? [control.network.config] : [])),
+      isGuided,
+      dtype,
+      vaeScaleFactor,
+      takesLora: true,
+    });
+    // CUDA runs fastest without shape arithmetic on the CPU; elsewhere one session serves all sizes.
+    const side = (pixels: number) => pixels / vaeScaleFactor / latentMultiple;
+    const size = { height: side(request.height), width: side(request.width) };
+    const tokens = this.model.textEncoders[0]!.config.maxPositionEmbeddings;
+    const symbols: SymbolValues =
+      sessionOptions.device === 'cuda' ? { batch: isGuided ? 2 : 1, images: 1, tokens, ...size } : {};
+    const parts = controls.map((control) => [control.component, control.folder, control.isGuessMode]);
+    const key = JSON.stringify([parts, controls.some((control) => control.isGuessMode) && isGuided, symbols]);
+    if (this.#denoiser?.key === key) return this.#denoiser;
+    // Two UNets at once would take twice the memory.
+    await this.#denoiser?.session.dispose();
+    this.#denoiser = undefined;
+    const checkpoints: Record<string, Checkpoint> = { [denoiserComponents.unet]: unet.checkpoint };
+    for (const { component, network } of controls) checkpoints[component] = network.checkpoint;
+    const session = await compile({ noise_pred: noisePred }, { ...sessionOptions, checkpoints, symbols });
+    this.#denoiser = { key, session, loraSlots };
+    return this.#denoiser;
+  }
+}
+
+function loadLoras({ loras = [] }: PictureRequest, slots: readonly LoraSlot[]): Promise<AppliedLora[]> {
+  const modules = slots.map(({ component, path, weightShape }): LoraModule => {
+    return { target: component as LoraTarget, path, weightShape };
+  });
+  return Promise.all(loras.map(async ({ file, scale }) => ({ weights: await loadLoraFile(file, modules), scale })));
+}

@@ -10,7 +10,7 @@ import { formatBytes } from '../models/format-bytes.ts';
 import { describeFamily, readFamily } from '../models/read-model.ts';
 import { isFolder, listModels, registerFolder, resolveModel } from '../models/registry.ts';
 import { expectedTensors, pictureMemoryBytes } from '../pipelines/model-tensors.ts';
-import { SafetensorsError } from '../runtime/safetensors.ts';
+import { runCommand } from './run-command.ts';
 
 const USAGE = `Usage:
   npm run models -- add ORGANISATION/NAME[@REVISION] [--variant fp16] [--name NAME]
@@ -138,10 +138,4 @@ async function main(args: string[]): Promise<void> {
   throw new UserError(USAGE);
 }
 
-try {
-  await main(process.argv.slice(2));
-} catch (error) {
-  const isForPerson = error instanceof UserError || error instanceof SafetensorsError;
-  console.error(isForPerson ? error.message : error);
-  process.exitCode = 1;
-}
+await runCommand(main);

@@ -1,6 +1,6 @@
 import sharp from 'sharp';
 import { UserError } from '../../shared/errors.ts';
-import { type Bitmap, resizeLanczos } from './resize.ts';
+import { type Bitmap, resize } from './resize.ts';
 
 /** 8192 x 8192; decoded, that is 192 MiB. Larger pictures are refused before they are decoded. */
 export const MAX_INPUT_PIXELS = 2 ** 26;
@@ -34,7 +34,7 @@ export async function loadPicture(
   size: PictureSize,
   { channels, range }: PictureOptions,
 ): Promise<Float32Array> {
-  const { bytes: rgb } = resizeLanczos(await decode(source), size.width, size.height);
+  const { bytes: rgb } = resize(await decode(source), size);
   const pixels = size.width * size.height;
   const [scale, offset] = range === 'signed' ? [2 / 255, -1] : [1 / 255, 0];
   const picture = new Float32Array(channels * pixels);
@@ -58,7 +58,18 @@ export async function loadMask(source: string | Uint8Array, size: PictureSize): 
  * @param image  [3, height, width] or [1, 3, height, width], nominally in [-1, 1]
  * @throws Error if a value is not finite, which is what an overflow of half precision leaves
  */
-export async function encodePng(image: Float32Array, width: number, height: number): Promise<Uint8Array> {
+export async function encodePng(image: Float32Array, { width, height }: PictureSize): Promise<Uint8Array> {
+  const bytes = toBytes(image, { width, height });
+  return sharp(bytes, { raw: { width, height, channels: 3 } })
+    .png()
+    .toBuffer();
+}
+
+/**
+ * The pixels of a decoded picture, RGB side by side: x/2 + 0.5 clamped to [0, 1], times 255, rounded.
+ * @throws Error if a value is not finite
+ */
+export function toBytes(image: Float32Array, { width, height }: PictureSize): Uint8Array {
   const pixels = width * height;
   if (image.length !== 3 * pixels) {
     throw new Error(`Cannot encode the picture: it must hold 3 x ${height} x ${width} values, got ${image.length}`);
@@ -69,9 +80,7 @@ export async function encodePng(image: Float32Array, width: number, height: numb
     const unit = Math.min(Math.max(value / 2 + 0.5, 0), 1);
     rgb[3 * (index % pixels) + Math.floor(index / pixels)] = Math.round(255 * unit);
   });
-  return sharp(rgb, { raw: { width, height, channels: 3 } })
-    .png()
-    .toBuffer();
+  return rgb;
 }
 
 async function decode(source: string | Uint8Array): Promise<Bitmap> {

@@ -6,25 +6,42 @@ export interface Bitmap {
   readonly bytes: Uint8Array;
 }
 
+/** A filter of Pillow: its value at a distance in source pixels, and the distance from which it is zero. */
+export interface ResizeFilter {
+  readonly support: number;
+  readonly at: (distance: number) => number;
+}
+
 /** Lanczos with three lobes, as diffusers prepares its pictures. */
-const LOBES = 3;
+export const LANCZOS: ResizeFilter = {
+  support: 3,
+  at: (x) => (Math.abs(x) < 3 ? sinc(x) * sinc(x / 3) : 0),
+};
+
+/** Cubic convolution with a = -0.5, as CLIP's feature extractor prepares its pictures. */
+export const BICUBIC: ResizeFilter = { support: 2, at: bicubic };
+
 /** Weights have this many binary places, so that 255 times their sum stays below 2^31. */
 const WEIGHT_BITS = 22;
 
 /**
- * Stretches a bitmap to a size with the Lanczos filter, first along the rows, then along the columns, rounding to bytes
- * between. It gives the bytes of Pillow's `resize(size, LANCZOS)`; Pillow 13 begins with the columns where the height
+ * Stretches a bitmap to a size, first along the rows, then along the columns, rounding to bytes
+ * between. It gives the bytes of Pillow's `resize(size, filter)`; Pillow 13 begins with the columns where the height
  * shrinks more, and differs in pixels that saturate. libvips differs by up to 8 levels when it shrinks, and enlarges with
  * another filter, half an output pixel off at twice the size.
  */
-export function resizeLanczos(bitmap: Bitmap, width: number, height: number): Bitmap {
-  return resizeColumns(resizeRows(bitmap, width), height);
+export function resize(
+  bitmap: Bitmap,
+  { width, height }: { width: number; height: number },
+  filter: ResizeFilter = LANCZOS,
+): Bitmap {
+  return resizeColumns(resizeRows(bitmap, width, filter), height, filter);
 }
 
-function resizeRows(bitmap: Bitmap, width: number): Bitmap {
+function resizeRows(bitmap: Bitmap, width: number, filter: ResizeFilter): Bitmap {
   if (width === bitmap.width) return bitmap;
   const { height, channels, bytes } = bitmap;
-  const taps = filterTaps(bitmap.width, width);
+  const taps = filterTaps(bitmap.width, width, filter);
   const resized = new Uint8Array(width * height * channels);
   for (let y = 0; y < height; y++) {
     const row = y * bitmap.width * channels;
@@ -39,10 +56,10 @@ function resizeRows(bitmap: Bitmap, width: number): Bitmap {
   return { width, height, channels, bytes: resized };
 }
 
-function resizeColumns(bitmap: Bitmap, height: number): Bitmap {
+function resizeColumns(bitmap: Bitmap, height: number, filter: ResizeFilter): Bitmap {
   if (height === bitmap.height) return bitmap;
   const { width, channels, bytes } = bitmap;
-  const taps = filterTaps(bitmap.height, height);
+  const taps = filterTaps(bitmap.height, height, filter);
   const stride = width * channels;
   const resized = new Uint8Array(stride * height);
   for (let y = 0; y < height; y++) {
@@ -68,22 +85,26 @@ interface Taps {
 }
 
 /** Centres the filter on each output pixel; when the picture shrinks, the filter widens by the same factor. */
-function filterTaps(size: number, resizedSize: number): Taps[] {
+function filterTaps(size: number, resizedSize: number, filter: ResizeFilter): Taps[] {
   const scale = size / resizedSize;
   const stretch = Math.max(scale, 1);
-  const support = LOBES * stretch;
+  const support = filter.support * stretch;
   return Array.from({ length: resizedSize }, (_, index) => {
     const center = (index + 0.5) * scale;
     const start = Math.max(0, Math.trunc(center - support + 0.5));
     const end = Math.min(size, Math.trunc(center + support + 0.5));
-    const values = Array.from({ length: end - start }, (_, tap) => lanczos((start + tap - center + 0.5) / stretch));
+    const values = Array.from({ length: end - start }, (_, tap) => filter.at((start + tap - center + 0.5) / stretch));
     const total = values.reduce((sum, value) => sum + value, 0);
     return { start, weights: Int32Array.from(values, (value) => roundHalfAway((value / total) * 2 ** WEIGHT_BITS)) };
   });
 }
 
-function lanczos(x: number): number {
-  return Math.abs(x) < LOBES ? sinc(x) * sinc(x / LOBES) : 0;
+/** @see Keys 1981, Cubic convolution interpolation for digital image processing, eq. 15 */
+function bicubic(distance: number): number {
+  const a = -0.5;
+  const x = Math.abs(distance);
+  if (x < 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
+  return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0;
 }
 
 function sinc(x: number): number {

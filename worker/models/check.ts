@@ -1,3 +1,4 @@
+import { type CheckpointRules, compareCheckpoint } from '../runtime/checkpoint.ts';
 import { findComponentWeights } from '../runtime/weight-files.ts';
 import { type ModelFamily, type NetworkFolder, readFamily, readNetworks } from './read-model.ts';
 
@@ -12,15 +13,12 @@ export interface ComponentReport {
   missing: string[];
   /** Stored tensors that no network reads. */
   unused: string[];
-  /** Each as "name: expected shape, stored shape". */
+  /** Each as "name must be shape, got shape". */
   wrongShape: string[];
 }
 
-/** Tells the tensors that a network reads: name to shape. */
-export type ExpectedTensors = (component: {
-  folder: string;
-  className: string;
-}) => Promise<ReadonlyMap<string, readonly number[]>>;
+/** Tells the tensors that a network reads, and how stored names are spelled today. */
+export type ExpectedTensors = (component: { folder: string; className: string }) => Promise<CheckpointRules>;
 
 export interface ModelReport {
   folder: string;
@@ -54,54 +52,20 @@ export async function checkStructure(folder: string): Promise<void> {
 
 async function checkNetwork(network: NetworkFolder, expectedTensors: ExpectedTensors): Promise<ComponentReport> {
   const { component, className, folder } = network;
-  const { tensors: stored } = await findComponentWeights(folder);
-  const expected = await expectedTensors({ folder, className });
-  const pairs = [...expected].map(([name, shape]) => {
-    const tensor = [name, ...otherSpellings(name)].map((spelling) => stored.get(spelling)).find((found) => found);
-    return { name, shape, tensor };
-  });
-  const found = pairs.flatMap(({ name, shape, tensor }) => (tensor === undefined ? [] : [{ name, shape, tensor }]));
-  const used = new Set(found.map(({ tensor }) => tensor.name));
+  const { tensors } = await findComponentWeights(folder);
+  const rules = await expectedTensors({ folder, className });
+  const { missing, unused, wrongShape } = compareCheckpoint(tensors, rules);
+  const read = [...tensors.values()].filter(({ name }) => rules.expected.has(rules.currentName?.(name) ?? name));
   return {
     component,
     className,
-    parameterCount: found.reduce((sum, { tensor }) => sum + elementCount(tensor.shape), 0),
-    storedDtypes: [...new Set(found.map(({ tensor }) => tensor.dtype))].sort(),
-    sizeBytes: [...stored.values()].reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
-    missing: pairs.filter(({ tensor }) => tensor === undefined).map(({ name }) => name),
-    unused: [...stored.keys()].filter((name) => !used.has(name) && !isBuffer(name)),
-    wrongShape: found
-      .filter(({ shape, tensor }) => !isSameShape(shape, tensor.shape))
-      .map(({ name, shape, tensor }) => `${name}: expected [${shape.join(', ')}], stored [${tensor.shape.join(', ')}]`),
+    parameterCount: read.reduce((sum, { shape }) => sum + elementCount(shape), 0),
+    storedDtypes: [...new Set(read.map(({ dtype }) => dtype))].sort(),
+    sizeBytes: [...tensors.values()].reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+    missing: [...missing],
+    unused: [...unused],
+    wrongShape: [...wrongShape],
   };
-}
-
-const OLD_VAE_NAMES: readonly (readonly [string, string])[] = [
-  ['.to_q.', '.query.'],
-  ['.to_k.', '.key.'],
-  ['.to_v.', '.value.'],
-  ['.to_out.0.', '.proj_attn.'],
-];
-
-/** The VAE files of SD 1.x keep the first names of attention; newer text encoders come without their prefix. */
-function otherSpellings(name: string): string[] {
-  const withoutPrefix = name.startsWith('text_model.') ? name.slice('text_model.'.length) : `text_model.${name}`;
-  const renamed = OLD_VAE_NAMES.filter(([current]) => name.includes(current));
-  return [withoutPrefix, ...renamed.map(([current, old]) => name.replace(current, old))];
-}
-
-/** Old text encoders store 0 … 76 beside their weights. */
-function isBuffer(name: string): boolean {
-  return name.endsWith('position_ids');
-}
-
-/** A linear layer that was saved as a 1 x 1 convolution has the same bytes. */
-function isSameShape(expected: readonly number[], stored: readonly number[]): boolean {
-  return withoutTrailingOnes(expected).join() === withoutTrailingOnes(stored).join();
-}
-
-function withoutTrailingOnes(shape: readonly number[]): readonly number[] {
-  return shape.slice(0, shape.findLastIndex((size) => size !== 1) + 1);
 }
 
 function elementCount(shape: readonly number[]): number {

@@ -70,15 +70,17 @@ test('picture is stretched to the size without cropping', async () => {
 
 test('encoding clamps and rounds, and loading gives the picture back', async () => {
   const image = Float32Array.from({ length: 18 }, (_, index) => (index - 9) / 8);
-  const encoded = await encodePng(image, 3, 2);
+  const encoded = await encodePng(image, { width: 3, height: 2 });
   const back = await loadPicture(encoded, size, { channels: 3, range: 'unit' });
   const expected = image.map((value) => Math.round(255 * Math.min(Math.max(value / 2 + 0.5, 0), 1)) / 255);
   expect(back).toEqual(expected);
 });
 
 test('encoding refuses values that are not numbers and a wrong length', async () => {
-  await expect(encodePng(new Float32Array(18).fill(Number.NaN), 3, 2)).rejects.toThrow(/finite, got NaN/);
-  await expect(encodePng(new Float32Array(17), 3, 2)).rejects.toThrow(/3 x 2 x 3 values, got 17/);
+  await expect(encodePng(new Float32Array(18).fill(Number.NaN), { width: 3, height: 2 })).rejects.toThrow(
+    /finite, got NaN/,
+  );
+  await expect(encodePng(new Float32Array(17), { width: 3, height: 2 })).rejects.toThrow(/3 x 2 x 3 values, got 17/);
 });
 
 test('loading names the file when it is missing, not a picture, damaged or too large', async () => {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { type Bitmap, resizeLanczos } from '../../../worker/diffusion/resize.ts';
+import { type Bitmap, resize } from '../../../worker/diffusion/resize.ts';
 
 function pattern(width: number, height: number): Bitmap {
   const bytes = Uint8Array.from({ length: 3 * width * height }, (_, index) => {
@@ -34,14 +34,14 @@ const cases: { from: [number, number]; to: [number, number]; bytes: number[] }[]
 ];
 
 test.each(cases)('resizing $from to $to gives the bytes of Pillow', ({ from, to, bytes }) => {
-  const resized = resizeLanczos(pattern(from[0], from[1]), to[0], to[1]);
+  const resized = resize(pattern(from[0], from[1]), { width: to[0], height: to[1] });
   expect([resized.width, resized.height]).toEqual(to);
   expect([...resized.bytes]).toEqual(bytes);
 });
 
 test('resizing keeps the bytes when the size stays and a flat picture flat at any size', () => {
   const bitmap = pattern(9, 7);
-  expect(resizeLanczos(bitmap, 9, 7).bytes).toEqual(bitmap.bytes);
+  expect(resize(bitmap, { width: 9, height: 7 }).bytes).toEqual(bitmap.bytes);
   const flat: Bitmap = { width: 9, height: 7, channels: 1, bytes: new Uint8Array(63).fill(201) };
-  expect(new Set(resizeLanczos(flat, 31, 2).bytes)).toEqual(new Set([201]));
+  expect(new Set(resize(flat, { width: 31, height: 2 }).bytes)).toEqual(new Set([201]));
 });

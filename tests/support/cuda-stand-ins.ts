@@ -54,9 +54,7 @@ function groupNorm(
   options: { parameters: string[]; attributes: OnnxNode['attributes']; y: string },
 ): void {
   const { parameters, attributes, y } = options;
-  const [groups, epsilon, activation] = ['groups', 'epsilon', 'activation'].map(
-    (name) => attributes[name]?.value,
-  ) as number[];
+  const [groups, epsilon, activation] = ['groups', 'epsilon', 'activation'].map((name) => numberOf(attributes, name));
   const channels = writer.dimsOf(parameters[0]!)[0]!;
   const grouped = writer.node('Reshape', [x, writer.int64(0, -1, groups!, channels / groups!)]);
   const mean = (value: string) => writer.node('ReduceMean', [value, writer.int64(1, 3)], { keepdims: int(1) });
@@ -72,6 +70,12 @@ function groupNorm(
   }
   const shifted = writer.node('Add', [scaled, parameters[1]!]);
   writer.node('Mul', [shifted, writer.node('Sigmoid', [shifted])], {}, y);
+}
+
+function numberOf(attributes: OnnxNode['attributes'], name: string): number {
+  const attribute = attributes[name];
+  if (attribute?.type === 'int' || attribute?.type === 'float') return attribute.value;
+  throw new Error(`Cannot replace a fused operator: ${name} must be a number, got ${attribute?.type}`);
 }
 
 class Writer {

@@ -55,7 +55,7 @@ export class Lowering {
   readonly #rules: LowerRules;
   readonly #options: LoweringOptions;
   readonly #lowered = new Map<Value, Lowered>();
-  readonly #userCounts = new Map<Value, number>();
+  readonly #users = new Map<Value, Value[]>();
   readonly #initializers = new Map<string, OnnxInitializer>();
   readonly #inputs = new Map<string, OnnxValueInfo>();
   readonly #symbolSources = new Map<string, { input: string; axis: number; divisor: number }>();
@@ -72,10 +72,10 @@ export class Lowering {
   run(): OnnxGraph {
     const order = topologicalOrder(Object.values(this.#outputs));
     for (const value of order) {
-      for (const input of value.inputs) if (input) this.#userCounts.set(input, this.userCount(input) + 1);
+      for (const input of value.inputs) if (input) this.#users.set(input, [...this.usersOf(input), value]);
     }
     for (const value of order) if (value.op === 'Input') this.#declareInput(value);
-    for (const value of order) this.#applyRule(value);
+    for (const value of order) if (!this.#lowered.has(value)) this.#applyRule(value);
     const outputs = Object.entries(this.#outputs).map(([name, value]) => this.#emitOutput(name, value));
     return prune({
       name: 'main',
@@ -86,9 +86,20 @@ export class Lowering {
     });
   }
 
-  /** Number of operators that read the value. */
-  userCount(value: Value): number {
-    return this.#userCounts.get(value) ?? 0;
+  /** The operators that read the value, once for each input that does. */
+  usersOf(value: Value): readonly Value[] {
+    return this.#users.get(value) ?? [];
+  }
+
+  /** Lowers a value that a rule makes up from lowered ones, and returns it. */
+  derive<V extends Value>(value: V): V {
+    this.#applyRule(value);
+    return value;
+  }
+
+  /** Says what a value becomes before its turn: the rule of an operator that computes a later one along with its own. */
+  settle(value: Value, lowered: Lowered): void {
+    this.#lowered.set(value, lowered);
   }
 
   /** Name of the value in its logical layout. */
@@ -151,20 +162,28 @@ export class Lowering {
   /** A parameter's tensor cast to a dtype of choice; the cast is folded into the weights when the session is created. */
   parameterAs(value: ValueOf<'Parameter'>, dtype: Dtype): string {
     const { name, component, shape } = value.attributes;
+    const data = this.#options.findParameter(component, name);
+    return this.#storedTensor(`${component}:${name}`, { dims: shape as number[], data }, dtype);
+  }
+
+  /** Rows from `start` up to `end` of a parameter's first axis: a part of the bytes on the disk, not a copy. */
+  parameterRows(value: ValueOf<'Parameter'>, [start, end]: readonly [number, number]): string {
+    const { name, component, shape, dtype } = value.attributes;
+    const [rows, ...rest] = shape as number[];
     const stored = this.#options.findParameter(component, name);
-    const initializer = `${component}:${name}`;
-    const storedDtype = storedDtypes[stored.dtype];
-    if (!this.#initializers.has(initializer)) {
-      this.#initializers.set(initializer, {
-        name: initializer,
-        dtype: storedDtype,
-        dims: shape as number[],
-        data: stored,
-      });
-    }
-    return storedDtype === dtype
-      ? initializer
-      : this.#once(`cast:${dtype}:${initializer}`, () => this.cast(initializer, dtype));
+    const rowBytes = stored.sizeBytes / rows!;
+    const data = { ...stored, offset: stored.offset + start * rowBytes, sizeBytes: (end - start) * rowBytes };
+    return this.#storedTensor(`${component}:${name}[${start}:${end}]`, { dims: [end - start, ...rest], data }, dtype);
+  }
+
+  #storedTensor(
+    name: string,
+    { dims, data }: { dims: readonly number[]; data: StoredParameter },
+    dtype: Dtype,
+  ): string {
+    const storedDtype = storedDtypes[data.dtype];
+    if (!this.#initializers.has(name)) this.#initializers.set(name, { name, dtype: storedDtype, dims, data });
+    return storedDtype === dtype ? name : this.#once(`cast:${dtype}:${name}`, () => this.cast(name, dtype));
   }
 
   cast(name: string, dtype: Dtype): string {
@@ -331,13 +350,17 @@ function roundHalfToEven(value: number): number {
   return fraction > 0.5 || (fraction === 0.5 && floor % 2 === 1) ? floor + 1 : floor;
 }
 
-/** Drops nodes and initializers that no output needs: rules that merge operators leave the merged ones unused. */
+/**
+ * Drops nodes, further outputs of nodes and initializers that no output needs: rules that merge operators leave the
+ * merged ones unused.
+ */
 function prune(graph: OnnxGraph): OnnxGraph {
   const needed = new Set(graph.outputs.map((output) => output.name));
   const kept: OnnxNode[] = [];
   for (const node of [...graph.nodes].reverse()) {
     if (!node.outputs.some((output) => needed.has(output))) continue;
-    kept.push(node);
+    const outputs = node.outputs.map((output) => (needed.has(output) ? output : ''));
+    kept.push({ ...node, outputs: outputs.slice(0, 1 + outputs.findLastIndex((output) => output !== '')) });
     for (const name of namesRead(node)) needed.add(name);
   }
   return { ...graph, nodes: kept.reverse(), initializers: graph.initializers.filter(({ name }) => needed.has(name)) };

@@ -35,16 +35,10 @@ export const portableRules: LowerRules = {
     }),
   Conv: (lowering, { inputs: [x, weight, bias], attributes }) =>
     conv(lowering, lowering.plain(x), { weight, bias, attributes }),
-  LoraConv: (lowering, { inputs: [x, weight, enabled, down, up, bias], attributes, dtype }) => {
-    const base = conv(lowering, lowering.plain(x), { weight, bias, attributes });
-    const update = lowering.ifElse(lowering.plain(enabled), dtype, {
-      ifTrue: () => {
-        const low = conv(lowering, lowering.plain(x), { weight: down, bias: undefined, attributes });
-        return conv(lowering, low, { weight: up, bias: undefined, attributes: POINTWISE });
-      },
-      ifFalse: () => lowering.constant([0], [1, 1, 1, 1], dtype),
-    });
-    return lowering.node('Add', [base, update]);
+  LoraConv: (lowering, value) => {
+    const { inputs, attributes } = value;
+    const [x, weight, , , , bias] = inputs;
+    return addLoraUpdate(lowering, value, conv(lowering, lowering.plain(x), { weight, bias, attributes }));
   },
   GroupNormalization: (lowering, { inputs: [x, weight, bias], attributes, dtype, shape }) => {
     const { numGroups, epsilon, activation } = attributes;
@@ -184,15 +178,31 @@ export function gemm(lowering: Lowering, a: string, weight: string, addend?: str
   return lowering.node('Gemm', addend === undefined ? [a, weight] : [a, weight, addend], { transB: int(1) });
 }
 
+/** The result `base` of a convolution plus its low-rank update, which is computed only where it is enabled. */
+export function addLoraUpdate(
+  lowering: Lowering,
+  { inputs: [x, , enabled, down, up], attributes, dtype }: ValueOf<'LoraConv'>,
+  base: string,
+): string {
+  const update = lowering.ifElse(lowering.plain(enabled), dtype, {
+    ifTrue: () => {
+      const low = conv(lowering, lowering.plain(x), { weight: down, bias: undefined, attributes });
+      return conv(lowering, low, { weight: up, bias: undefined, attributes: POINTWISE });
+    },
+    ifFalse: () => lowering.constant([0], [1, 1, 1, 1], dtype),
+  });
+  return lowering.node('Add', [base, update]);
+}
+
 const POINTWISE: ConvAttributes = { strides: [1, 1], pads: [0, 0, 0, 0] };
 
-interface Convolution {
+export interface Convolution {
   readonly weight: Value;
   readonly bias: Value | undefined;
   readonly attributes: ConvAttributes;
 }
 
-function conv(lowering: Lowering, x: string, { weight, bias, attributes }: Convolution): string {
+export function conv(lowering: Lowering, x: string, { weight, bias, attributes }: Convolution): string {
   const inputs = [x, lowering.plain(weight), ...(bias ? [lowering.plain(bias)] : [])];
   return lowering.node('Conv', inputs, { strides: ints(...attributes.strides), pads: ints(...attributes.pads) });
 }

@@ -1,3 +1,4 @@
+import { cudaRules } from '../graph/cuda-rules.ts';
 import type { SymbolValues } from '../graph/dim.ts';
 import { lowerGraph, type StoredParameter } from '../graph/lowering.ts';
 import { encodeOnnxModel } from '../graph/onnx-model.ts';
@@ -21,6 +22,7 @@ export async function compile(outputs: Readonly<Record<string, Value>>, options:
     if (!parameter) throw new Error(`Cannot compile the graph: no checkpoint of ${component} holds ${name}`);
     return parameter;
   };
-  const graph = lowerGraph(outputs, portableRules, { symbols, findParameter });
+  const rules = options.device === 'cuda' ? cudaRules : portableRules;
+  const graph = lowerGraph(outputs, rules, { symbols, findParameter });
   return createSession(encodeOnnxModel(graph), sessionOptions);
 }

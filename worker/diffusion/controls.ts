@@ -84,6 +84,7 @@ function checkControlnet(control: OpenControl & { kind: 'controlnet' }, { unet, 
     ['layers_per_block', config.layersPerBlock, unet.config.layersPerBlock],
     ['in_channels', config.inChannels, vae.config.latentChannels],
     ['addition_embed_type', additionOf(config), additionOf(unet.config)],
+    ['pixels per latent', config.pixelsPerLatent, vae.config.vaeScaleFactor],
   ] as const;
   for (const [field, own, wanted] of pairs) {
     if (String(own) !== String(wanted)) throw misfit(control, `its ${field} must be the model's ${wanted}`, own);
@@ -92,7 +93,7 @@ function checkControlnet(control: OpenControl & { kind: 'controlnet' }, { unet, 
 
 function checkAdapter(
   control: OpenControl & { kind: 'adapter' },
-  { unet }: ModelFolder,
+  { unet, vae }: ModelFolder,
   { width, height }: PixelSize,
 ): void {
   const { config } = control.network;
@@ -103,6 +104,10 @@ function checkAdapter(
   const isXl = config.adapterType === 'full_adapter_xl';
   if (isXl !== (unet.config.addition !== undefined)) {
     throw misfit(control, 'full_adapter_xl belongs to SDXL and the other types to SD 1.x and 2.x', config.adapterType);
+  }
+  const scale = vae.config.vaeScaleFactor * (isXl ? 2 : 1);
+  if (config.downscaleFactor !== scale) {
+    throw misfit(control, `its downscale_factor must be ${scale}`, config.downscaleFactor);
   }
   const count = Math.min(config.channels.length, unet.config.blockOutChannels.length);
   const [own, wanted] = [config.channels, unet.config.blockOutChannels].map((widths) => widths.slice(0, count).join());

@@ -99,11 +99,11 @@ function checkParts({ folder, unet, vae, textEncoders }: ModelFolder): void {
     `the UNet must give ${vae.config.latentChannels} channels`,
     unet.config.outChannels,
   );
-  const needsPooled = unet.config.addition !== undefined;
-  const hasPooled = textEncoders.at(-1)?.config.projectionDim !== undefined;
+  const { addition } = unet.config;
+  const pooled = textEncoders.at(-1)?.config.projectionDim;
   requirePart(
-    !needsPooled || hasPooled,
-    'SDXL needs a text encoder with projection',
-    textEncoders.map(({ component }) => component),
+    addition === undefined || addition.textEmbedDim === pooled,
+    `the last text encoder's projection must have the UNet's ${addition?.textEmbedDim} features`,
+    pooled ?? 'none',
   );
 }

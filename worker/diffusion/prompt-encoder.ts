@@ -48,8 +48,14 @@ export class PromptEncoder {
 
   static async load(model: ModelFolder, options: PromptEncoderOptions): Promise<PromptEncoder> {
     const encoders: LoadedEncoder[] = [];
-    for (const folder of model.textEncoders) encoders.push(await loadEncoder(folder, options));
-    return new PromptEncoder(model, encoders);
+    const promptEncoder = new PromptEncoder(model, encoders);
+    try {
+      for (const folder of model.textEncoders) encoders.push(await loadEncoder(folder, options));
+    } catch (error) {
+      await promptEncoder.dispose();
+      throw error;
+    }
+    return promptEncoder;
   }
 
   get loraSlots(): readonly LoraSlot[] {
@@ -115,6 +121,11 @@ async function encodeWith(
   const rows = embeddings.flatMap((embedding) => embeddingRows(embedding, folder));
   const addedTokens = rows.map(({ token }) => token);
   const tokenizer = await tokenizerWith(tokenizers, folder.tokenizerFolder, addedTokens);
+  if (tokenizer.vocabularySize > config.vocabSize) {
+    throw new UserError(
+      `Cannot encode the prompt: the tokenizer of ${component} must have at most ${config.vocabSize} tokens, got ${tokenizer.vocabularySize}`,
+    );
+  }
   const { inputIds, eosPosition, truncated } = tokenizer.encode(expandPrompt(text, embeddings));
   if (inputIds.length !== config.maxPositionEmbeddings) {
     throw new UserError(

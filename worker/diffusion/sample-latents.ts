@@ -125,6 +125,17 @@ export function checkSampleRequest(
     guidanceRescale,
   );
   requireThat(!mask || image !== undefined, 'a mask needs an image', 'none');
+  for (const [name, pixels, channels] of [
+    ['image', image, vae.inChannels],
+    ['mask', mask, 1],
+  ] as const) {
+    const shape = [1, channels, height, width];
+    requireThat(
+      !pixels || pixels.dims.join() === shape.join(),
+      `the ${name} must be [${shape.join(', ')}]`,
+      `[${pixels?.dims.join(', ')}]`,
+    );
+  }
   requireThat(
     !latents || !image || mask !== undefined,
     'latents and an image to start from exclude each other',

@@ -4,6 +4,7 @@ import { denoiserComponents, describeDenoiser } from '../networks/denoiser.ts';
 import type { LoraSlot } from '../networks/lora-inputs.ts';
 import type { Checkpoint } from '../runtime/checkpoint.ts';
 import { compile } from '../runtime/compile.ts';
+import { OnDemand } from '../runtime/on-demand.ts';
 import { RandomGenerator } from '../runtime/random.ts';
 import type { Session, SessionOptions, Tensor } from '../runtime/session.ts';
 import { type ControlRequest, loadControlFeed, type OpenControl, openControls } from './controls.ts';
@@ -51,12 +52,13 @@ export class StableDiffusion {
   readonly model: ModelFolder;
   readonly #options: StableDiffusionOptions;
   readonly #vae: VaeCodec;
-  #promptEncoder: Promise<PromptEncoder> | undefined;
+  readonly #promptEncoder: OnDemand<PromptEncoder>;
   #denoiser: LoadedDenoiser | undefined;
 
   constructor(model: ModelFolder, options: StableDiffusionOptions) {
     this.model = model;
     this.#options = options;
+    this.#promptEncoder = new OnDemand(() => PromptEncoder.load(model, options));
     // SDXL's VAE overflows in float16.
     const isDelicate = model.vae.config.forceUpcast && model.unet.config.addition !== undefined;
     this.#vae = new VaeCodec(model.vae, { ...options, dtype: isDelicate ? 'float32' : options.dtype });
@@ -70,8 +72,7 @@ export class StableDiffusion {
     const { model } = this;
     checkSampleRequest({ unet: model.unet.config, vae: model.vae.config }, request);
     const controls = await openControls(request.controls ?? [], { model, size: request });
-    this.#promptEncoder ??= PromptEncoder.load(model, this.#options);
-    const promptEncoder = await this.#promptEncoder;
+    const promptEncoder = await this.#promptEncoder.get();
     const denoiser = await this.#loadDenoiser(controls, request);
     const loras = await loadLoras(request, [...denoiser.loraSlots, ...promptEncoder.loraSlots]);
     const embeds = await promptEncoder.encode({ ...request, loras });
@@ -94,7 +95,7 @@ export class StableDiffusion {
 
   async dispose(): Promise<void> {
     await this.#denoiser?.session.dispose();
-    await (await this.#promptEncoder)?.dispose();
+    await this.#promptEncoder.dispose();
     await this.#vae.dispose();
   }
 

@@ -2,6 +2,7 @@ import type { Dtype } from '../graph/value.ts';
 import type { VaeConfig } from '../networks/vae.ts';
 import { describeVaeDecoder, describeVaeEncoder, VAE_COMPONENT } from '../networks/vae-graph.ts';
 import { compile } from '../runtime/compile.ts';
+import { OnDemand } from '../runtime/on-demand.ts';
 import { float32Tensor, type Session, type SessionOptions, type Tensor } from '../runtime/session.ts';
 import type { NetworkFolder } from './network-folder.ts';
 import type { Randn } from './schedulers/scheduler.ts';
@@ -24,13 +25,15 @@ export class VaeCodec {
   readonly config: VaeConfig;
   readonly #vae: NetworkFolder<VaeConfig>;
   readonly #options: VaeCodecOptions;
-  #encoder: Promise<Session> | undefined;
-  #decoder: Promise<Session> | undefined;
+  readonly #encoder: OnDemand<Session>;
+  readonly #decoder: OnDemand<Session>;
 
   constructor(vae: NetworkFolder<VaeConfig>, options: VaeCodecOptions) {
     this.#vae = vae;
     this.config = vae.config;
     this.#options = options;
+    this.#encoder = new OnDemand(() => this.#compile(describeVaeEncoder(vae.config, options.dtype)));
+    this.#decoder = new OnDemand(() => this.#compile(describeVaeDecoder(vae.config, options.dtype)));
   }
 
   /**
@@ -51,8 +54,7 @@ export class VaeCodec {
 
   /** @returns moments [1, 2·latentChannels, H/f, W/f]: means, then log variances */
   async encodeMoments(image: Tensor): Promise<Tensor> {
-    this.#encoder ??= this.#compile(describeVaeEncoder(this.config, this.#options.dtype));
-    const session = await this.#encoder;
+    const session = await this.#encoder.get();
     return this.#inTiles(image, {
       tileSize: this.#options.tileSampleSize,
       ratio: 1 / this.config.vaeScaleFactor,
@@ -66,8 +68,7 @@ export class VaeCodec {
    * @returns image [1, 3, f·H, f·W], about [-1, 1]
    */
   async decode(latents: Tensor): Promise<Tensor> {
-    this.#decoder ??= this.#compile(describeVaeDecoder(this.config, this.#options.dtype));
-    const session = await this.#decoder;
+    const session = await this.#decoder.get();
     const scaled = Float32Array.from(latents.data as Float32Array, (value) => value / this.config.scalingFactor);
     const { tileSampleSize } = this.#options;
     return this.#inTiles(float32Tensor(scaled, latents.dims), {
@@ -78,7 +79,8 @@ export class VaeCodec {
   }
 
   async dispose(): Promise<void> {
-    for (const session of [await this.#encoder, await this.#decoder]) await session?.dispose();
+    await this.#encoder.dispose();
+    await this.#decoder.dispose();
   }
 
   #compile(outputs: Parameters<typeof compile>[0]): Promise<Session> {

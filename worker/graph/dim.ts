@@ -50,6 +50,7 @@ export function multiplyDims(...dims: readonly Dim[]): Dim {
 /**
  * Returns floor(dim / divisor), with whole multiples taken out of the floor and nested floors merged:
  * floor((floor(e/a) + c)/b) = floor((e + a·c)/(a·b)).
+ * What stays in a floor is never negative, so that integer division rounds it down as well as towards zero.
  * @param divisor a positive integer
  */
 export function floorDivideDim(dim: Dim, divisor: number): Dim {
@@ -57,9 +58,10 @@ export function floorDivideDim(dim: Dim, divisor: number): Dim {
   if (typeof dim === 'number') return Math.floor(dim / divisor);
   const constant = dim.terms.find((term) => term.atoms.length === 0)?.coefficient ?? 0;
   const variable = dim.terms.filter((term) => term.atoms.length > 0);
-  const whole = variable.filter((term) => term.coefficient % divisor === 0);
-  const rest = variable.filter((term) => term.coefficient % divisor !== 0);
-  const quotient = whole.map((term) => ({ ...term, coefficient: term.coefficient / divisor }));
+  const quotient = variable.map((term) => ({ ...term, coefficient: Math.floor(term.coefficient / divisor) }));
+  const rest = variable
+    .map((term, i) => ({ ...term, coefficient: term.coefficient - divisor * quotient[i]!.coefficient }))
+    .filter((term) => term.coefficient !== 0);
   if (rest.length === 0) return fromTerms([...quotient, constantTerm(Math.floor(constant / divisor))]);
   const nested = rest.length === 1 && rest[0]!.coefficient === 1 && rest[0]!.atoms.length === 1 && rest[0]!.atoms[0]!;
   if (nested && nested.kind === 'floor') {

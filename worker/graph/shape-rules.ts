@@ -6,8 +6,11 @@ import { type Attributes, type ConvAttributes, type Dtype, GraphError, type Inpu
 type ShapeRule<Op extends OpName> = (inputs: Inputs<Op>, attributes: Attributes<Op>) => TensorType;
 
 export const shapeRules: { [Op in OpName]: ShapeRule<Op> } = {
-  Input: (_, { shape, dtype }) => ({ shape, dtype }),
-  Parameter: (_, { shape, dtype }) => ({ shape, dtype }),
+  Input: (_, { shape, dtype }) => ({ shape: sizes(shape), dtype }),
+  Parameter: (_, { shape, dtype }) => {
+    for (const dim of shape) staticDim(dim, 'every axis');
+    return { shape: sizes(shape), dtype };
+  },
   Constant: (_, { shape, dtype, values }) => {
     const size = multiplyDims(...shape);
     require(size ===
@@ -18,36 +21,25 @@ export const shapeRules: { [Op in OpName]: ShapeRule<Op> } = {
   Sub: broadcast,
   Mul: broadcast,
   Div: broadcast,
-  Sigmoid: same,
-  Silu: same,
-  Gelu: same,
-  QuickGelu: same,
-  Relu: same,
-  Sin: same,
-  Cos: same,
+  Sigmoid: floating,
+  Silu: floating,
+  Gelu: floating,
+  QuickGelu: floating,
+  Relu: floating,
+  Sin: floating,
+  Cos: floating,
   Cast: ([x], { to }) => ({ shape: x.shape, dtype: to }),
   Linear: ([x, weight, bias]) => linear(x, weight, bias),
   LoraLinear: ([x, weight, enabled, down, up, bias]) => {
-    requireRank(down, 2, 'down');
-    requireRank(up, 2, 'up');
-    requireScalarBool(enabled);
-    requireSameDim(down.shape[1]!, weight.shape[1]!, 'down to have the input features of weight', down);
-    requireSameDim(up.shape[0]!, weight.shape[0]!, 'up to have the output features of weight', up);
-    requireSameDim(down.shape[0]!, up.shape[1]!, 'down and up to have one rank', up);
-    return linear(x, weight, bias);
+    const type = linear(x, weight, bias);
+    requireFactors({ weight, enabled, down, up });
+    return type;
   },
   Conv: ([x, weight, bias], attributes) => conv(x, weight, bias, attributes),
   LoraConv: ([x, weight, enabled, down, up, bias], attributes) => {
-    requireRank(down, 4, 'down');
-    requireRank(up, 4, 'up');
-    requireScalarBool(enabled);
-    const kernel = weight.shape.slice(1);
-    require(sameShape(down.shape.slice(1), kernel), `down to be [rank, ${kernel.join(', ')}]`, shapeToString(
-      down.shape,
-    ));
-    requireSameDim(up.shape[0]!, weight.shape[0]!, 'up to have the output channels of weight', up);
-    requireSameDim(down.shape[0]!, up.shape[1]!, 'down and up to have one rank', up);
-    return conv(x, weight, bias, attributes);
+    const type = conv(x, weight, bias, attributes);
+    requireFactors({ weight, enabled, down, up });
+    return type;
   },
   GroupNormalization: ([x, weight, bias], { numGroups }) => {
     requireRank(x, 4, 'x');
@@ -55,28 +47,34 @@ export const shapeRules: { [Op in OpName]: ShapeRule<Op> } = {
     require(channels % numGroups === 0, `channels divisible by ${numGroups} groups`, channels);
     requireVector(weight, channels, 'weight');
     requireVector(bias, channels, 'bias');
-    return x;
+    requireSameDtype(x, weight, bias);
+    return floating([x]);
   },
   LayerNormalization: ([x, weight, bias]) => {
-    const features = staticDim(x.shape.at(-1)!, 'the last axis of x');
+    const features = staticDim(lastDim(x), 'the last axis of x');
     requireVector(weight, features, 'weight');
     requireVector(bias, features, 'bias');
-    return x;
+    requireSameDtype(x, weight, bias);
+    return floating([x]);
   },
   Attention: ([query, key, value, bias], { numHeads }) => {
     for (const [name, input] of Object.entries({ query, key, value })) requireRank(input, 3, name);
     const features = staticDim(query.shape[2]!, 'the last axis of query');
     require(features % numHeads === 0, `features divisible by ${numHeads} heads`, features);
+    requireSameDim(key.shape[0]!, query.shape[0]!, 'key and query to have one batch', key);
     requireSameDim(key.shape[2]!, features, 'key and query to have equally many features', key);
-    requireSameDim(value.shape[1]!, key.shape[1]!, 'value to be as long as key', value);
+    require(sameShape(value.shape, key.shape), `value ${shapeToString(key.shape)}`, shapeToString(value.shape));
     requireSameDtype(query, key, value, bias);
-    if (bias) broadcastShapes(bias.shape, [query.shape[0]!, numHeads, query.shape[1]!, key.shape[1]!]);
-    return { shape: [query.shape[0]!, query.shape[1]!, value.shape[2]!], dtype: query.dtype };
+    if (bias) {
+      requireRank(bias, 4, 'bias');
+      requireExpandable(bias, [query.shape[0]!, numHeads, query.shape[1]!, key.shape[1]!], 'bias');
+    }
+    return floating([query]);
   },
   Geglu: ([x]) => {
-    const features = staticDim(x.shape.at(-1)!, 'the last axis of x');
+    const features = staticDim(lastDim(x), 'the last axis of x');
     require(features % 2 === 0, 'an even number of features', features);
-    return { shape: [...x.shape.slice(0, -1), features / 2], dtype: x.dtype };
+    return { shape: [...x.shape.slice(0, -1), features / 2], dtype: floating([x]).dtype };
   },
   ResizeNearest: ([x], { height, width }) => {
     requireRank(x, 4, 'x');
@@ -115,15 +113,13 @@ export const shapeRules: { [Op in OpName]: ShapeRule<Op> } = {
     return { shape, dtype: x.dtype };
   },
   Expand: ([x], { shape }) => {
-    require(sameShape(
-      broadcastShapes(x.shape, shape),
-      shape,
-    ), `a shape that expands to ${shapeToString(shape)}`, shapeToString(x.shape));
+    requireExpandable(x, shape, 'x');
     return { shape, dtype: x.dtype };
   },
   Concat: (inputs, { axis }) => {
     const [first] = inputs;
     require(first !== undefined, 'at least one input', 0);
+    requireAxis(first, axis);
     requireSameDtype(...inputs);
     for (const input of inputs) {
       const others = input.shape.map((dim, i) => (i === axis ? first.shape[axis]! : dim));
@@ -135,11 +131,16 @@ export const shapeRules: { [Op in OpName]: ShapeRule<Op> } = {
     return { shape: first.shape.map((dim, i) => (i === axis ? total : dim)), dtype: first.dtype };
   },
   Slice: ([x], { axis, start, end }) => {
-    require(axis >= 0 && axis < x.shape.length, `an axis of ${shapeToString(x.shape)}`, axis);
+    requireAxis(x, axis);
+    const bounds = [0, start, end, x.shape[axis]!].filter((bound) => typeof bound === 'number');
+    require(bounds.every(
+      (bound, i) => i === 0 || bounds[i - 1]! <= bound,
+    ), `0 <= start <= end <= ${shapeToString([x.shape[axis]!]).slice(1, -1)}`, shapeToString([start, end]));
     return { shape: x.shape.map((dim, i) => (i === axis ? subtractDims(end, start) : dim)), dtype: x.dtype };
   },
   Gather: ([table, indices]) => {
     require(indices.dtype === 'int64', 'int64 indices', indices.dtype);
+    require(table.shape.length > 0, 'table of at least 1 axis', shapeToString(table.shape));
     return { shape: [...indices.shape, ...table.shape.slice(1)], dtype: table.dtype };
   },
   Where: ([condition, a, b]) => {
@@ -147,15 +148,20 @@ export const shapeRules: { [Op in OpName]: ShapeRule<Op> } = {
     requireSameDtype(a, b);
     return { shape: broadcastShapes(broadcastShapes(condition.shape, a.shape), b.shape), dtype: a.dtype };
   },
-  ReduceMean: ([x], { axes }) => ({ shape: x.shape.map((dim, i) => (axes.includes(i) ? 1 : dim)), dtype: x.dtype }),
+  ReduceMean: ([x], { axes }) => {
+    for (const axis of axes) requireAxis(x, axis);
+    return { shape: x.shape.map((dim, i) => (axes.includes(i) ? 1 : dim)), dtype: floating([x]).dtype };
+  },
 };
 
-function same([x]: [Value]): TensorType {
+function floating([x]: [Value]): TensorType {
+  require(x.dtype === 'float32' || x.dtype === 'float16', 'floating point numbers', x.dtype);
   return x;
 }
 
 function broadcast([a, b]: [Value, Value]): TensorType {
   requireSameDtype(a, b);
+  require(a.dtype !== 'bool', 'numbers', a.dtype);
   return { shape: broadcastShapes(a.shape, b.shape), dtype: a.dtype };
 }
 
@@ -176,11 +182,27 @@ function linear(x: Value, weight: Value, bias: Value | undefined): TensorType {
   requireSameDtype(x, weight, bias);
   const [out, features] = weight.shape as [Dim, Dim];
   require(equalDims(
-    x.shape.at(-1)!,
+    lastDim(x),
     features,
   ), `weight [out, in] with the features of x ${shapeToString(x.shape)}`, shapeToString(weight.shape));
   if (bias) requireVector(bias, out, 'bias');
-  return { shape: [...x.shape.slice(0, -1), out], dtype: x.dtype };
+  return { shape: [...x.shape.slice(0, -1), out], dtype: floating([x]).dtype };
+}
+
+/** The factors of a low-rank update: down [rank, in, ...] as the weight, up [out, rank] with a kernel of 1. */
+function requireFactors({ weight, enabled, down, up }: Record<'weight' | 'enabled' | 'down' | 'up', Value>): void {
+  require(enabled.dtype === 'bool' &&
+    enabled.shape.length === 0, 'enabled to be a bool scalar', `${enabled.dtype} ${shapeToString(enabled.shape)}`);
+  requireSameDtype(weight, down, up);
+  const [out, ...kernel] = weight.shape as [Dim, ...Dim[]];
+  const rank = down.shape[0] ?? 1;
+  const pointwise = kernel.slice(1).map(() => 1);
+  for (const [name, factor, shape] of [
+    ['down', down, [rank, ...kernel]],
+    ['up', up, [out, rank, ...pointwise]],
+  ] as const) {
+    require(sameShape(factor.shape, shape), `${name} ${shapeToString(shape)}`, shapeToString(factor.shape));
+  }
 }
 
 function conv(x: Value, weight: Value, bias: Value | undefined, { strides, pads }: ConvAttributes): TensorType {
@@ -195,8 +217,11 @@ function conv(x: Value, weight: Value, bias: Value | undefined, { strides, pads 
   ), `weight [out, in, kH, kW] with the channels of x ${shapeToString(x.shape)}`, shapeToString(weight.shape));
   if (bias) requireVector(bias, out, 'bias');
   const [top, left, bottom, right] = pads;
-  const extent = (size: Dim, kernel: Dim, padding: number, stride: number) =>
-    addDims(floorDivideDim(addDims(size, padding, multiplyDims(-1, kernel)), stride), 1);
+  const extent = (size: Dim, kernel: Dim, padding: number, stride: number) => {
+    const positions = addDims(floorDivideDim(addDims(size, padding, multiplyDims(-1, kernel)), stride), 1);
+    require(typeof positions !== 'number' || positions > 0, 'x to be as large as the kernel', shapeToString(x.shape));
+    return positions;
+  };
   return {
     shape: [
       batch,
@@ -204,7 +229,7 @@ function conv(x: Value, weight: Value, bias: Value | undefined, { strides, pads 
       extent(height, kernelHeight, top + bottom, strides[0]),
       extent(width, kernelWidth, left + right, strides[1]),
     ],
-    dtype: x.dtype,
+    dtype: floating([x]).dtype,
   };
 }
 
@@ -224,14 +249,30 @@ function requireVector(x: Value, length: Dim, name: string): void {
   require(sameShape(x.shape, [length]), `${name} [${shapeToString([length]).slice(1, -1)}]`, shapeToString(x.shape));
 }
 
-function requireScalarBool(x: Value): void {
-  require(x.dtype === 'bool' &&
-    x.shape.length === 0, 'enabled to be a bool scalar', `${x.dtype} ${shapeToString(x.shape)}`);
+function requireAxis(x: Value, axis: number): void {
+  require(axis in x.shape, `an axis of ${shapeToString(x.shape)}`, axis);
+}
+
+function requireExpandable(x: Value, shape: readonly Dim[], name: string): void {
+  const expanded = broadcastShapes(x.shape, shape);
+  require(sameShape(expanded, shape), `${name} to expand to ${shapeToString(shape)}`, shapeToString(x.shape));
 }
 
 function requireSameDtype(...values: readonly (Value | undefined)[]): void {
   const dtypes = new Set<Dtype>(values.flatMap((value) => (value ? [value.dtype] : [])));
   require(dtypes.size === 1, 'inputs of one dtype', [...dtypes].join(' and '));
+}
+
+/** @throws GraphError unless every known size is a whole number of at least 1 */
+function sizes(shape: readonly Dim[]): readonly Dim[] {
+  const isSize = (dim: Dim) => typeof dim !== 'number' || (Number.isInteger(dim) && dim > 0);
+  require(shape.every(isSize), 'sizes of at least 1', shapeToString(shape));
+  return shape;
+}
+
+function lastDim(x: Value): Dim {
+  require(x.shape.length > 0, 'x of at least 1 axis', shapeToString(x.shape));
+  return x.shape.at(-1)!;
 }
 
 function sameShape(a: readonly Dim[], b: readonly Dim[]): boolean {

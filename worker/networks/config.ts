@@ -24,14 +24,19 @@ export function parseConfig<T>(
   const present = Object.fromEntries(Object.entries(record.data).filter(([, value]) => value !== null));
   const parsed = schema.safeParse(present);
   if (parsed.success) return parsed.data;
-  const problems = parsed.error.issues.map(({ path, message }) => {
-    const value = path.reduce<unknown>(
-      (inner, key) => (inner as Record<PropertyKey, unknown> | undefined)?.[key],
-      present,
-    );
-    return `${path.join('.')}: ${message}, got ${shown(value)}`;
+  throw new UserError(`Cannot read ${where}: ${describeIssues(parsed.error, present)}`);
+}
+
+const MOST_ISSUES = 10;
+
+/** Names the fields that a schema refuses, each with the rule and the value received. */
+export function describeIssues({ issues }: z.ZodError, json: unknown): string {
+  const described = issues.slice(0, MOST_ISSUES).map(({ path, message }) => {
+    const value = path.reduce<unknown>((parent, key) => Reflect.get(Object(parent), key), json);
+    return `${path.join('.') || 'the file'}: ${message}, got ${shown(value)}`;
   });
-  throw new UserError(`Cannot read ${where}: ${problems.join('; ')}`);
+  const more = issues.length - described.length;
+  return described.join('; ') + (more > 0 ? `; and ${more} more` : '');
 }
 
 /** A count that keeps the graph of a hostile configuration small enough to describe. */
@@ -53,7 +58,19 @@ export function spreadOverLevels(value: number | number[], levels: number, field
   );
 }
 
+const SHOWN_LENGTH = 80;
+const SHOWN_DEPTH = 4;
+
 function shown(value: unknown): string {
-  const text = JSON.stringify(value) ?? 'nothing';
-  return text.length > 80 ? `${text.slice(0, 80)}...` : text;
+  const text = JSON.stringify(outline(value, SHOWN_DEPTH)) ?? 'nothing';
+  return text.length > SHOWN_LENGTH ? `${text.slice(0, SHOWN_LENGTH)}...` : text;
+}
+
+/** The beginning of a value: JSON.stringify overflows the stack on a file that nests thousands of lists. */
+function outline(value: unknown, depth: number): unknown {
+  if (typeof value !== 'object' || value === null) return value;
+  if (depth === 0) return '...';
+  if (Array.isArray(value)) return value.slice(0, SHOWN_LENGTH).map((item) => outline(item, depth - 1));
+  const entries = Object.entries(value).slice(0, SHOWN_LENGTH);
+  return Object.fromEntries(entries.map(([key, item]) => [key, outline(item, depth - 1)]));
 }

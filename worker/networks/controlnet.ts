@@ -12,6 +12,8 @@ import { normalizeUnet, type UnetConfig, unetFixedValues, unetSchema } from './u
 export interface ControlnetConfig extends UnetConfig {
   readonly conditioningChannels: number;
   readonly conditioningEmbeddingOutChannels: readonly number[];
+  /** Side of the control image's pixels that become one latent: each of the above but the first halves the image. */
+  readonly pixelsPerLatent: number;
   /** 'bgr' flips the channels of the control image before it enters. */
   readonly channelOrder: 'rgb' | 'bgr';
   /** Residuals are averaged over space, and guess mode is forced. */
@@ -36,6 +38,7 @@ export function parseControlnetConfig(json: unknown, where = 'controlnet/config.
     ...normalizeUnet({ ...fields, up_block_types: fields.block_out_channels.map(() => 'UpBlock2D' as const) }, where),
     conditioningChannels: fields.conditioning_channels,
     conditioningEmbeddingOutChannels: fields.conditioning_embedding_out_channels,
+    pixelsPerLatent: 2 ** (fields.conditioning_embedding_out_channels.length - 1),
     channelOrder: fields.controlnet_conditioning_channel_order,
     globalPoolConditions: fields.global_pool_conditions,
   };

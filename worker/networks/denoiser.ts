@@ -7,7 +7,7 @@ import type { TimeConditions } from './embeddings.ts';
 import { collectLoraSlots, type LoraSlot } from './lora-inputs.ts';
 import { sumFeatures, type T2iAdapterConfig, t2iAdapter } from './t2i-adapter.ts';
 import { unet } from './unet.ts';
-import type { UnetConfig } from './unet-config.ts';
+import { SIZE_IDS, type UnetConfig } from './unet-config.ts';
 
 export interface DenoiserOptions {
   readonly unet: UnetConfig;
@@ -109,9 +109,8 @@ function denoiserInputs(
     encoderHiddenStates: floatInput('encoder_hidden_states', [batch, symbol('tokens'), crossAttentionDim[0]!], dtype),
     timestepCond:
       timeCondProjDim === undefined ? undefined : floatInput('timestep_cond', [batch, timeCondProjDim], dtype),
-    textEmbeds:
-      addition && floatInput('text_embeds', [batch, addition.projectionInputDim - 6 * addition.timeEmbedDim], dtype),
-    timeIds: addition && floatInput('time_ids', [batch, 6], 'float32'),
+    textEmbeds: addition && floatInput('text_embeds', [batch, addition.textEmbedDim], dtype),
+    timeIds: addition && floatInput('time_ids', [batch, SIZE_IDS], 'float32'),
   };
 }
 

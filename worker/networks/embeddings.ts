@@ -3,7 +3,7 @@ import { add, cast, concat, constant, cos, mul, reshape, silu, sin } from '../gr
 import type { Scope } from '../graph/scope.ts';
 import type { Value } from '../graph/value.ts';
 import { dense } from './layers.ts';
-import type { UnetConfig } from './unet-config.ts';
+import { SIZE_IDS, type UnetConfig } from './unet-config.ts';
 
 /**
  * Embeds numbers as [cos(t·f), sin(t·f)] with f falling geometrically from 1 to 1/10000.
@@ -53,9 +53,9 @@ export function timeEmbedding(scope: Scope, config: UnetConfig, conditions: Time
   const { textEmbeds, timeIds } = conditions;
   if (config.addition && textEmbeds && timeIds) {
     const added = scope.at('add_embedding');
-    const [batch, count] = [timeIds.shape[0]!, 6];
-    const flat = sinusoid(reshape(timeIds, [multiplyDims(batch, count)]), config.addition.timeEmbedDim);
-    const sizes = cast(reshape(flat, [batch, count * config.addition.timeEmbedDim]), dtype);
+    const batch = timeIds.shape[0]!;
+    const flat = sinusoid(reshape(timeIds, [multiplyDims(batch, SIZE_IDS)]), config.addition.timeEmbedDim);
+    const sizes = cast(reshape(flat, [batch, SIZE_IDS * config.addition.timeEmbedDim]), dtype);
     const hidden = silu(dense(added.at('linear_1'), concat([textEmbeds, sizes], 1), features));
     embedding = add(embedding, dense(added.at('linear_2'), hidden, features));
   }

@@ -1,5 +1,5 @@
 /** Layers with parameters: each reads its weights from the scope that names it in the checkpoint. */
-import type { Dim } from '../graph/dim.ts';
+import { shapeToString } from '../graph/dim.ts';
 import {
   conv,
   groupNormalization,
@@ -15,7 +15,7 @@ import { GraphError, type Value } from '../graph/value.ts';
 /** Linear with weight [out, in] and, unless told otherwise, bias [out]. */
 export function dense(scope: Scope, x: Value, out: number, { hasBias = true } = {}): Value {
   return scope.describe(() => {
-    const shape = [out, knownDim(x.shape.at(-1)!)];
+    const shape = [out, features(x, -1)];
     return applyLinear(scope, x, { weight: scope.parameter('weight', shape), hasBias, shape });
   });
 }
@@ -23,7 +23,7 @@ export function dense(scope: Scope, x: Value, out: number, { hasBias = true } = 
 /** A 1 x 1 convolution of the checkpoint, weight [out, in, 1, 1], applied to [..., in]. */
 export function densePointwise(scope: Scope, x: Value, out: number): Value {
   return scope.describe(() => {
-    const shape = [out, knownDim(x.shape.at(-1)!)];
+    const shape = [out, features(x, -1)];
     const weight = reshape(scope.parameter('weight', [...shape, 1, 1]), shape);
     return applyLinear(scope, x, { weight, hasBias: true, shape });
   });
@@ -55,7 +55,7 @@ export function conv2d(scope: Scope, x: Value, out: number, options: Conv2dOptio
   const { kernel = 3, stride = 1, hasBias = true } = options;
   const padding = (kernel - 1) >> 1;
   return scope.describe(() => {
-    const shape = [out, knownDim(x.shape[1]!), kernel, kernel];
+    const shape = [out, features(x, 1), kernel, kernel];
     const weight = scope.parameter('weight', shape);
     const bias = hasBias ? scope.parameter('bias', [out]) : undefined;
     const lora = scope.lora(shape);
@@ -73,7 +73,7 @@ export interface GroupNormOptions {
 
 export function groupNorm(scope: Scope, x: Value, { numGroups, epsilon, activation }: GroupNormOptions): Value {
   return scope.describe(() => {
-    const [weight, bias] = scaleAndShift(scope, knownDim(x.shape[1]!));
+    const [weight, bias] = scaleAndShift(scope, features(x, 1));
     return groupNormalization(x, weight, bias, { numGroups, epsilon, activation });
   });
 }
@@ -81,7 +81,7 @@ export function groupNorm(scope: Scope, x: Value, { numGroups, epsilon, activati
 /** Over the last axis; every network of the family uses an epsilon of 1e-5. */
 export function layerNorm(scope: Scope, x: Value, epsilon = 1e-5): Value {
   return scope.describe(() => {
-    const [weight, bias] = scaleAndShift(scope, knownDim(x.shape.at(-1)!));
+    const [weight, bias] = scaleAndShift(scope, features(x, -1));
     return layerNormalization(x, weight, bias, epsilon);
   });
 }
@@ -90,7 +90,8 @@ function scaleAndShift(scope: Scope, size: number): [weight: Value, bias: Value]
   return [scope.parameter('weight', [size]), scope.parameter('bias', [size])];
 }
 
-function knownDim(dim: Dim): number {
-  if (typeof dim !== 'number') throw new GraphError(`needs a known number of features, got ${dim.key}`);
-  return dim;
+function features(x: Value, axis: number): number {
+  const dim = x.shape.at(axis);
+  if (typeof dim === 'number') return dim;
+  throw new GraphError(`needs a known number of features, got ${shapeToString(x.shape)}`);
 }

@@ -14,7 +14,7 @@ import {
 } from './safety-checker.ts';
 import { parseT2iAdapterConfig, type T2iAdapterConfig, t2iAdapter } from './t2i-adapter.ts';
 import { describeTextEncoder } from './text-encoder-graph.ts';
-import { parseUnetConfig, type UnetConfig } from './unet-config.ts';
+import { parseUnetConfig, SIZE_IDS, type UnetConfig } from './unet-config.ts';
 import { currentVaeName, parseVaeConfig, type VaeConfig } from './vae.ts';
 import { describeVaeDecoder, describeVaeEncoder } from './vae-graph.ts';
 
@@ -57,15 +57,15 @@ export const textEncoderClass: NetworkClass<ClipTextConfig> = {
 export const controlnetClass: NetworkClass<ControlnetConfig> = {
   parseConfig: parseControlnetConfig,
   tensorShapes: (config) => {
-    const { addition, timeCondProjDim } = config;
+    const { addition, timeCondProjDim, pixelsPerLatent } = config;
     const { downBlockResiduals, midBlockResidual } = controlnet(scope(), config, {
       sample: floats('sample', config.inChannels, 8, 8),
       timestep: floats('timestep'),
       encoderHiddenStates: floats('encoder_hidden_states', 77, config.crossAttentionDim[0]!),
       timestepCond: timeCondProjDim === undefined ? undefined : floats('timestep_cond', timeCondProjDim),
-      textEmbeds: addition && floats('text_embeds', addition.projectionInputDim - 6 * addition.timeEmbedDim),
-      timeIds: addition && floats('time_ids', 6),
-      controlImage: floats('image', config.conditioningChannels, 64, 64),
+      textEmbeds: addition && floats('text_embeds', addition.textEmbedDim),
+      timeIds: addition && floats('time_ids', SIZE_IDS),
+      controlImage: floats('image', config.conditioningChannels, 8 * pixelsPerLatent, 8 * pixelsPerLatent),
       conditioningScale: input('scale', { shape: [], dtype: 'float32' }),
       isGuessMode: false,
     });

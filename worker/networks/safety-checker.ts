@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { UserError } from '../../shared/errors.ts';
 import { add, concat, conv, expand, flattenSpatial, reshape, slice } from '../graph/operators.ts';
 import type { Scope } from '../graph/scope.ts';
 import type { Value } from '../graph/value.ts';
@@ -37,6 +38,12 @@ export function parseSafetyCheckerConfig(json: unknown, where = 'safety_checker/
   const fields = parseConfig(json, { schema: checkerSchema, fixed: {}, where });
   const visionWhere = `vision_config of ${where}`;
   const vision = parseConfig(fields.vision_config, { schema: visionSchema, fixed: {}, where: visionWhere });
+  if (vision.image_size < vision.patch_size) {
+    const { image_size, patch_size } = vision;
+    throw new UserError(
+      `Cannot read ${visionWhere}: image_size must be at least patch_size ${patch_size}, got ${image_size}`,
+    );
+  }
   return {
     ...normalizeClipEncoder(vision, visionWhere),
     imageSize: vision.image_size,

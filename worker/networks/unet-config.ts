@@ -23,14 +23,18 @@ export interface UnetConfig {
   readonly upcastAttention: boolean;
   readonly normNumGroups: number;
   readonly normEps: number;
-  /** SDXL's size and crop conditioning. */
-  readonly addition: { readonly timeEmbedDim: number; readonly projectionInputDim: number } | undefined;
+  /** SDXL's size and crop conditioning, and the width of the pooled text embedding beside it. */
+  readonly addition: { readonly timeEmbedDim: number; readonly textEmbedDim: number } | undefined;
   /** Width of LCM's guidance embedding. */
   readonly timeCondProjDim: number | undefined;
 }
 
+/** Original height and width, crop top and left, target height and width. */
+export const SIZE_IDS = 6;
 const LEVELS = 8;
 const CHANNELS = 65536;
+/** SDXL has 70; the limit keeps the graph of a hostile configuration small enough to describe. */
+const TRANSFORMER_BLOCKS = 2000;
 
 export const unetSchema = z.object({
   sample_size: z.union([countUpTo(4096), z.tuple([countUpTo(4096), countUpTo(4096)])]).optional(),
@@ -128,6 +132,16 @@ export function normalizeUnet(fields: z.infer<typeof unetSchema>, where: string)
       channels,
     );
   });
+  check(
+    fields.block_out_channels[0]! % 2 === 0,
+    'block_out_channels must begin with an even number',
+    fields.block_out_channels,
+  );
+  const layersPerBlock = spread(fields.layers_per_block, 'layers_per_block');
+  const transformerLayersPerBlock = spread(fields.transformer_layers_per_block, 'transformer_layers_per_block');
+  // A level has its layers in the encoder and one more in the decoder.
+  const blocks = transformerLayersPerBlock.reduce((sum, depth, i) => sum + depth * (2 * layersPerBlock[i]! + 1), 0);
+  check(blocks <= TRANSFORMER_BLOCKS, `the network must have at most ${TRANSFORMER_BLOCKS} transformer blocks`, blocks);
   return {
     sampleSize: Array.isArray(fields.sample_size) ? fields.sample_size[0] : fields.sample_size,
     inChannels: fields.in_channels,
@@ -135,10 +149,10 @@ export function normalizeUnet(fields: z.infer<typeof unetSchema>, where: string)
     blockOutChannels: fields.block_out_channels,
     hasDownAttention: fields.down_block_types.map((type) => type === 'CrossAttnDownBlock2D'),
     hasUpAttention: fields.up_block_types.map((type) => type === 'CrossAttnUpBlock2D').reverse(),
-    layersPerBlock: spread(fields.layers_per_block, 'layers_per_block'),
+    layersPerBlock,
     numAttentionHeads,
     crossAttentionDim: spread(fields.cross_attention_dim, 'cross_attention_dim'),
-    transformerLayersPerBlock: spread(fields.transformer_layers_per_block, 'transformer_layers_per_block'),
+    transformerLayersPerBlock,
     useLinearProjection: fields.use_linear_projection,
     upcastAttention: fields.upcast_attention,
     normNumGroups: fields.norm_num_groups,
@@ -157,5 +171,14 @@ function additionOf(fields: z.infer<typeof unetSchema>, where: string): UnetConf
         `projection_class_embeddings_input_dim, got ${timeEmbedDim} and ${projectionInputDim}`,
     );
   }
-  return { timeEmbedDim, projectionInputDim };
+  if (timeEmbedDim % 2 !== 0) {
+    throw new UserError(`Cannot read ${where}: addition_time_embed_dim must be even, got ${timeEmbedDim}`);
+  }
+  if (projectionInputDim <= SIZE_IDS * timeEmbedDim) {
+    throw new UserError(
+      `Cannot read ${where}: projection_class_embeddings_input_dim must be above ${SIZE_IDS} times addition_time_embed_dim, ` +
+        `got ${projectionInputDim}`,
+    );
+  }
+  return { timeEmbedDim, textEmbedDim: projectionInputDim - SIZE_IDS * timeEmbedDim };
 }

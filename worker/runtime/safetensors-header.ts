@@ -80,10 +80,16 @@ export function parseSafetensorsHeader(file: string, text: string, data: DataRan
   return { file, tensors, metadata };
 }
 
+/** Trainers write about a hundred; an object of the 10 million that fit in a header would take minutes or all memory. */
+const MAX_METADATA_ENTRIES = 100_000;
+
 function parseMetadata(cursor: Cursor): Record<string, string> {
   const entries: [string, string][] = [];
   expectStart(cursor, '{', '__metadata__ must be an object');
   parseObject(cursor, (key) => {
+    if (entries.length === MAX_METADATA_ENTRIES) {
+      throw refuse(cursor, `__metadata__ must not have over ${MAX_METADATA_ENTRIES} entries`);
+    }
     expectStart(cursor, '"', `__metadata__ value ${excerpt(key)} must be a string`);
     entries.push([key, parseString(cursor)]);
   });

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { UserError } from '../../../shared/errors.ts';
+import { describeIssues } from '../../networks/config.ts';
 
 /** What the network's output stands for; spelled as in config.json. */
 export type PredictionType = 'epsilon' | 'v_prediction' | 'sample';
@@ -190,17 +191,4 @@ export function parseSchedulerConfig(json: unknown): SchedulerConfig {
     originalInferenceSteps: file.original_inference_steps ?? undefined,
     timestepScaling: file.timestep_scaling ?? undefined,
   };
-}
-
-const SHOWN_VALUE_LENGTH = 60;
-
-function describeIssues(error: z.ZodError, json: unknown): string {
-  return error.issues.map((issue) => describeIssue(issue.path, issue.message, json)).join('; ');
-}
-
-function describeIssue(path: readonly PropertyKey[], message: string, json: unknown): string {
-  const value = path.reduce<unknown>((parent, key) => Reflect.get(Object(parent), key), json);
-  const shown = String(JSON.stringify(value)).slice(0, SHOWN_VALUE_LENGTH);
-  const name = path.length === 0 ? 'scheduler_config.json' : path.map(String).join('.');
-  return `${name}: ${message}, got ${shown}`;
 }

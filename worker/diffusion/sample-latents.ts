@@ -57,6 +57,22 @@ export interface SampleParts {
   readonly scheduler: SchedulerConfig;
 }
 
+/**
+ * The sampler of a request.
+ * @throws UserError if the steps, the strength or eta are out of range for it
+ */
+export function schedulerFor(
+  config: SchedulerConfig,
+  { numInferenceSteps, schedulerName, eta, image, strength = 1 }: Omit<SampleRequest, 'prompt' | 'controls' | 'randn'>,
+): Scheduler {
+  return createScheduler(config, {
+    numInferenceSteps,
+    ...(schedulerName !== undefined && { name: schedulerName }),
+    ...(eta !== undefined && { eta }),
+    ...(image && { strength }),
+  });
+}
+
 /** Whether the network runs on an unconditional half as well: LCM's networks take guidance as an input instead. */
 export function isGuidedSampling({ timeCondProjDim }: UnetConfig, guidanceScale: number): boolean {
   return guidanceScale > 1 && timeCondProjDim === undefined;
@@ -71,13 +87,8 @@ export function isGuidedSampling({ timeCondProjDim }: UnetConfig, guidanceScale:
 export async function* sampleLatents(parts: SampleParts, request: SampleRequest): AsyncGenerator<DenoiseStep, Tensor> {
   checkSampleRequest({ unet: parts.unet, vae: parts.vae.config }, request);
   const { unet, session } = parts;
-  const { numInferenceSteps, guidanceScale, schedulerName, eta, strength = 1, image } = request;
-  const scheduler = createScheduler(parts.scheduler, {
-    numInferenceSteps,
-    ...(schedulerName !== undefined && { name: schedulerName }),
-    ...(eta !== undefined && { eta }),
-    ...(image && { strength }),
-  });
+  const scheduler = schedulerFor(parts.scheduler, request);
+  const { guidanceScale } = request;
   const isGuided = isGuidedSampling(unet, guidanceScale);
   const { latents, inpainting } = await startLatents(parts, request, scheduler);
   return yield* denoise({

@@ -1,5 +1,5 @@
 import type { SymbolValues } from '../graph/dim.ts';
-import type { Dtype } from '../graph/value.ts';
+import type { Dtype, Value } from '../graph/value.ts';
 import { denoiserComponents, describeDenoiser } from '../networks/denoiser.ts';
 import type { LoraSlot } from '../networks/lora-inputs.ts';
 import type { Checkpoint } from '../runtime/checkpoint.ts';
@@ -14,7 +14,13 @@ import { loadLoraFile } from './lora-file.ts';
 import type { LoraModule, LoraTarget } from './lora-names.ts';
 import type { ModelFolder } from './model-folder.ts';
 import { PromptEncoder, type PromptRequest } from './prompt-encoder.ts';
-import { checkSampleRequest, isGuidedSampling, type SampleRequest, sampleLatents } from './sample-latents.ts';
+import {
+  checkSampleRequest,
+  isGuidedSampling,
+  type SampleRequest,
+  sampleLatents,
+  schedulerFor,
+} from './sample-latents.ts';
 import { VaeCodec } from './vae-codec.ts';
 
 export interface PictureRequest
@@ -41,19 +47,22 @@ export interface StableDiffusionOptions extends SessionOptions {
   readonly tileSampleSize?: number | undefined;
 }
 
-interface LoadedDenoiser {
+/** A described denoiser; two plans with one key are served by one session. */
+interface DenoiserPlan {
   readonly key: string;
-  readonly session: Session;
+  readonly noisePred: Value;
   readonly loraSlots: readonly LoraSlot[];
+  readonly checkpoints: Readonly<Record<string, Checkpoint>>;
+  readonly symbols: SymbolValues;
 }
 
-/** A published model, loaded on a device part by part as pictures need it; must be disposed of. */
+/** A published model, loaded on a device part by part as pictures need it; makes one picture at a time; must be disposed of. */
 export class StableDiffusion {
   readonly model: ModelFolder;
   readonly #options: StableDiffusionOptions;
   readonly #vae: VaeCodec;
   readonly #promptEncoder: OnDemand<PromptEncoder>;
-  #denoiser: LoadedDenoiser | undefined;
+  #denoiser: { readonly key: string; readonly session: Session } | undefined;
 
   constructor(model: ModelFolder, options: StableDiffusionOptions) {
     this.model = model;
@@ -71,18 +80,22 @@ export class StableDiffusion {
   async *generate(request: PictureRequest): AsyncGenerator<DenoiseStep, PictureResult> {
     const { model } = this;
     checkSampleRequest({ unet: model.unet.config, vae: model.vae.config }, request);
+    schedulerFor(model.scheduler, request);
     const controls = await openControls(request.controls ?? [], { model, size: request });
+    const plan = this.#planDenoiser(controls, request);
     const promptEncoder = await this.#promptEncoder.get();
-    const denoiser = await this.#loadDenoiser(controls, request);
-    const loras = await loadLoras(request, [...denoiser.loraSlots, ...promptEncoder.loraSlots]);
+    const loras = await loadLoras(request, [...plan.loraSlots, ...promptEncoder.loraSlots]);
     const embeds = await promptEncoder.encode({ ...request, loras });
+    const controlFeeds = await Promise.all(controls.map(loadControlFeed));
+    // The UNet comes last: by now everything that a person can get wrong has been found.
+    const session = await this.#loadDenoiser(plan);
     const generator = new RandomGenerator(request.seed);
-    const parts = { unet: model.unet.config, scheduler: model.scheduler, vae: this.#vae, session: denoiser.session };
+    const parts = { unet: model.unet.config, scheduler: model.scheduler, vae: this.#vae, session };
     const latents = yield* sampleLatents(parts, {
       ...request,
       prompt: embeds,
-      controls: await Promise.all(controls.map(loadControlFeed)),
-      fixedFeeds: loraFeeds(denoiser.loraSlots, loras),
+      controls: controlFeeds,
+      fixedFeeds: loraFeeds(plan.loraSlots, loras),
       randn: (count) => generator.randn(count),
     });
     return { latents, image: await this.#vae.decode(latents), truncated: embeds.truncated };
@@ -99,12 +112,12 @@ export class StableDiffusion {
     await this.#vae.dispose();
   }
 
-  /** The UNet with these controls in its graph; kept until a picture needs others. */
-  async #loadDenoiser(controls: readonly OpenControl[], request: PictureRequest): Promise<LoadedDenoiser> {
+  /** Describes the UNet with these controls in its graph. */
+  #planDenoiser(controls: readonly OpenControl[], request: PictureRequest): DenoiserPlan {
     const { unet, vae } = this.model;
-    const { dtype, tileSampleSize: _, ...sessionOptions } = this.#options;
-    const isGuided = isGuidedSampling(unet.config, request.guidanceScale);
+    const { device, dtype } = this.#options;
     const { vaeScaleFactor } = vae.config;
+    const isGuided = isGuidedSampling(unet.config, request.guidanceScale);
     const { noisePred, loraSlots, latentMultiple } = describeDenoiser({
       unet: unet.config,
       controlnets: controls.flatMap((control) =>
@@ -120,19 +133,24 @@ export class StableDiffusion {
     const side = (pixels: number) => pixels / vaeScaleFactor / latentMultiple;
     const size = { height: side(request.height), width: side(request.width) };
     const tokens = this.model.textEncoders[0]!.config.maxPositionEmbeddings;
-    const symbols: SymbolValues =
-      sessionOptions.device === 'cuda' ? { batch: isGuided ? 2 : 1, images: 1, tokens, ...size } : {};
+    const symbols: SymbolValues = device === 'cuda' ? { batch: isGuided ? 2 : 1, images: 1, tokens, ...size } : {};
+    const checkpoints: Record<string, Checkpoint> = { [denoiserComponents.unet]: unet.checkpoint };
+    for (const { component, network } of controls) checkpoints[component] = network.checkpoint;
     const parts = controls.map((control) => [control.component, control.folder, control.isGuessMode]);
-    const key = JSON.stringify([parts, controls.some((control) => control.isGuessMode) && isGuided, symbols]);
-    if (this.#denoiser?.key === key) return this.#denoiser;
+    const hasHalves = isGuided && controls.some((control) => control.isGuessMode);
+    return { key: JSON.stringify([parts, hasHalves, symbols]), noisePred, loraSlots, checkpoints, symbols };
+  }
+
+  /** Loads a denoiser; it is kept until a picture needs another. */
+  async #loadDenoiser({ key, noisePred, checkpoints, symbols }: DenoiserPlan): Promise<Session> {
+    if (this.#denoiser?.key === key) return this.#denoiser.session;
     // Two UNets at once would take twice the memory.
     await this.#denoiser?.session.dispose();
     this.#denoiser = undefined;
-    const checkpoints: Record<string, Checkpoint> = { [denoiserComponents.unet]: unet.checkpoint };
-    for (const { component, network } of controls) checkpoints[component] = network.checkpoint;
+    const { dtype: _, tileSampleSize: __, ...sessionOptions } = this.#options;
     const session = await compile({ noise_pred: noisePred }, { ...sessionOptions, checkpoints, symbols });
-    this.#denoiser = { key, session, loraSlots };
-    return this.#denoiser;
+    this.#denoiser = { key, session };
+    return session;
   }
 }
 

@@ -58,7 +58,15 @@ describe('npm run generate', () => {
     await generate('--prompt', 'a café – 東京', '--seed', '3', '--count', '2', '--clip-skip', '1', '--out', 'pair.png');
     const text = readPngText(await readFile(join(folder, 'pair-2.png')));
     const recipe = JSON.parse(text['sketchbooth']!);
-    expect(recipe).toMatchObject({ prompt: 'a café – 東京', seed: 4, width: 128, height: 128, numInferenceSteps: 2, clipSkip: 1, model });
+    expect(recipe).toMatchObject({
+      prompt: 'a café – 東京',
+      seed: 4,
+      width: 128,
+      height: 128,
+      numInferenceSteps: 2,
+      clipSkip: 1,
+      model,
+    });
     await generate('--prompt', recipe.prompt, '--seed', String(recipe.seed), '--clip-skip', '1', '--out', 'again.png');
     const [first, again] = await Promise.all(['pair-2.png', 'again.png'].map((name) => readFile(join(folder, name))));
     expect(again!.equals(first!)).toBe(true);
@@ -66,7 +74,9 @@ describe('npm run generate', () => {
 
   test('starts from the noise of --latents and writes --out-latents', async () => {
     const noise = Float32Array.from({ length: 4 * 16 * 16 }, (_, i) => Math.sin(i * i));
-    await saveSafetensors(join(folder, 'noise.safetensors'), [['latents', { dtype: 'F32', shape: [1, 4, 16, 16], values: noise }]]);
+    await saveSafetensors(join(folder, 'noise.safetensors'), [
+      ['latents', { dtype: 'F32', shape: [1, 4, 16, 16], values: noise }],
+    ]);
     const common = ['--prompt', 'a car', '--latents', 'noise.safetensors', '--guidance-scale', '1'];
     await generate(...common, '--seed', '1', '--out', 'x.png', '--out-latents', 'x.safetensors');
     await generate(...common, '--seed', '2', '--out', 'y.png', '--out-latents', 'y.safetensors');
@@ -89,7 +99,13 @@ describe('npm run generate', () => {
     await generate(...common, '--out', 'free.png');
     await generate(...common, ...controls(0).flat(), '--out', 'zero.png');
     await generate(...common, ...controls(1).flat(), '--out', 'held.png');
-    const pixels = await Promise.all(['free', 'zero', 'held'].map((name) => sharp(join(folder, `${name}.png`)).raw().toBuffer()));
+    const pixels = await Promise.all(
+      ['free', 'zero', 'held'].map((name) =>
+        sharp(join(folder, `${name}.png`))
+          .raw()
+          .toBuffer(),
+      ),
+    );
     expect(pixels[1]!.equals(pixels[0]!)).toBe(true);
     expect(pixels[2]!.equals(pixels[0]!)).toBe(false);
   });
@@ -99,11 +115,23 @@ describe('npm run generate', () => {
     await writeFile(join(folder, 'mask.png'), await sharp(black).png().toBuffer());
     const common = ['--prompt', 'a car', '--image', 'map.png', '--strength', '0.9'];
     // With nothing to repaint, every seed must leave the latents of the image; only the encoder's noise differs.
-    await generate(...common, '--mask', 'mask.png', '--seed', '1', '--out', 'kept.png', '--out-latents', 'kept.safetensors');
+    await generate(
+      ...common,
+      '--mask',
+      'mask.png',
+      '--seed',
+      '1',
+      '--out',
+      'kept.png',
+      '--out-latents',
+      'kept.safetensors',
+    );
     await generate(...common, '--seed', '1', '--out', 'changed.png', '--out-latents', 'changed.safetensors');
-    const read = async (name: string) => loadTensor((await readSafetensorsHeader(join(folder, name))).tensors.get('latents')!);
+    const read = async (name: string) =>
+      loadTensor((await readSafetensorsHeader(join(folder, name))).tensors.get('latents')!);
     const [kept, changed] = [await read('kept.safetensors'), await read('changed.safetensors')];
-    const spread = (values: Float32Array) => Math.sqrt(values.reduce((sum, value) => sum + value ** 2, 0) / values.length);
+    const spread = (values: Float32Array) =>
+      Math.sqrt(values.reduce((sum, value) => sum + value ** 2, 0) / values.length);
     expect(spread(kept)).toBeGreaterThan(0);
     expect(spread(changed.map((value, i) => value - kept[i]!))).toBeGreaterThan(0.1 * spread(kept));
   });
@@ -113,8 +141,14 @@ describe('npm run generate', () => {
     [['--prompt', 'a', '--out', 'a.jpg'], /--out must be a file name that ends in \.png, got "a\.jpg"/],
     [['--prompt', 'a', '--out', 'a.png', '--width', '100'], /multiples of 8, got 100 x 128/],
     [['--prompt', 'a', '--out', 'a.png', '--scheduler', 'best'], /--scheduler must be one of ddim, .*got "best"/],
-    [['--prompt', 'a', '--out', 'a.png', '--controlnet', 'nothing'], /--controlnet must be FOLDER=IMAGE, got "nothing"/],
-    [['--prompt', 'a', '--out', 'a.png', '--strength', '0', '--image', 'map.png'], /strength must be above 0 and at most 1, got 0/],
+    [
+      ['--prompt', 'a', '--out', 'a.png', '--controlnet', 'nothing'],
+      /--controlnet must be FOLDER=IMAGE, got "nothing"/,
+    ],
+    [
+      ['--prompt', 'a', '--out', 'a.png', '--strength', '0', '--image', 'map.png'],
+      /strength must be above 0 and at most 1, got 0/,
+    ],
     [['--prompt', 'a', '--out', 'a.png', '--mask', 'map.png'], /a mask needs an image/],
     [['--prompt', 'a', '--out', 'a.png', '--image', 'none.png'], /Cannot load .*none\.png/],
     [['--prompt', 'a', '--out', 'a.png', '--lora', 'none.safetensors'], /none\.safetensors/],

@@ -34,7 +34,7 @@ export async function loadPicture(
   size: PictureSize,
   { channels, range }: PictureOptions,
 ): Promise<Float32Array> {
-  const { bytes: rgb } = resize(await decode(source), size);
+  const { bytes: rgb } = resize(await decodePicture(source), size);
   const pixels = size.width * size.height;
   const [scale, offset] = range === 'signed' ? [2 / 255, -1] : [1 / 255, 0];
   const picture = new Float32Array(channels * pixels);
@@ -83,10 +83,14 @@ export function toBytes(image: Float32Array, { width, height }: PictureSize): Ui
   return rgb;
 }
 
-async function decode(source: string | Uint8Array): Promise<Bitmap> {
+/**
+ * Decodes a picture to RGB bytes in its own size, upright, as `loadPicture` describes.
+ * @throws UserError as `loadPicture` does
+ */
+export async function decodePicture(source: string | Uint8Array): Promise<Bitmap> {
   const name = typeof source === 'string' ? source : 'the picture';
-  const picture = sharp(source, { limitInputPixels: MAX_INPUT_PIXELS, failOn: 'error' });
   try {
+    const picture = sharp(source, { limitInputPixels: MAX_INPUT_PIXELS, failOn: 'error' });
     const { format } = await picture.metadata();
     if (!FORMATS.has(format)) throw new Error(`the format ${format} is not read`);
     const { data, info } = await picture
@@ -106,6 +110,6 @@ async function decode(source: string | Uint8Array): Promise<Bitmap> {
 }
 
 /** 0.299 R + 0.587 G + 0.114 B in Pillow's 16-bit fixed point; grey stays exactly as it is. */
-function luma(rgb: Uint8Array, at: number): number {
+export function luma(rgb: Uint8Array, at: number): number {
   return (19595 * rgb[at]! + 38470 * rgb[at + 1]! + 7471 * rgb[at + 2]! + 0x8000) >> 16;
 }

@@ -54,6 +54,7 @@ interface DenoiserPlan {
   readonly loraSlots: readonly LoraSlot[];
   readonly checkpoints: Readonly<Record<string, Checkpoint>>;
   readonly symbols: SymbolValues;
+  readonly typicalSymbols: SymbolValues;
 }
 
 /** A published model, loaded on a device part by part as pictures need it; makes one picture at a time; must be disposed of. */
@@ -118,6 +119,9 @@ export class StableDiffusion {
     const { device, dtype } = this.#options;
     const { vaeScaleFactor } = vae.config;
     const isGuided = isGuidedSampling(unet.config, request.guidanceScale);
+    // Sizes that halve evenly down to the middle of the UNet: the usual case, and the faster one.
+    const regular = 2 ** (unet.config.blockOutChannels.length - 1);
+    const isRegular = [request.height, request.width].every((side) => (side / vaeScaleFactor) % regular === 0);
     const { noisePred, loraSlots, latentMultiple } = describeDenoiser({
       unet: unet.config,
       controlnets: controls.flatMap((control) =>
@@ -127,6 +131,7 @@ export class StableDiffusion {
       isGuided,
       dtype,
       vaeScaleFactor,
+      latentMultiple: isRegular ? regular : 1,
       takesLora: true,
     });
     // CUDA runs fastest without shape arithmetic on the CPU; elsewhere one session serves all sizes.
@@ -138,17 +143,22 @@ export class StableDiffusion {
     for (const { component, network } of controls) checkpoints[component] = network.checkpoint;
     const parts = controls.map((control) => [control.component, control.folder, control.isGuessMode]);
     const hasHalves = isGuided && controls.some((control) => control.isGuessMode);
-    return { key: JSON.stringify([parts, hasHalves, symbols]), noisePred, loraSlots, checkpoints, symbols };
+    const key = JSON.stringify([parts, hasHalves, latentMultiple, symbols]);
+    return { key, noisePred, loraSlots, checkpoints, symbols, typicalSymbols: size };
   }
 
   /** Loads a denoiser; it is kept until a picture needs another. */
-  async #loadDenoiser({ key, noisePred, checkpoints, symbols }: DenoiserPlan): Promise<Session> {
+  async #loadDenoiser({ key, noisePred, ...plan }: DenoiserPlan): Promise<Session> {
     if (this.#denoiser?.key === key) return this.#denoiser.session;
     // Two UNets at once would take twice the memory.
     await this.#denoiser?.session.dispose();
     this.#denoiser = undefined;
     const { dtype: _, tileSampleSize: __, ...sessionOptions } = this.#options;
-    const session = await compile({ noise_pred: noisePred }, { ...sessionOptions, checkpoints, symbols });
+    const { checkpoints, symbols, typicalSymbols } = plan;
+    const session = await compile(
+      { noise_pred: noisePred },
+      { ...sessionOptions, checkpoints, symbols, typicalSymbols },
+    );
     this.#denoiser = { key, session };
     return session;
   }

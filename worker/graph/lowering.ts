@@ -20,6 +20,8 @@ export interface StoredParameter extends ExternalTensor {
 export interface LoweringOptions {
   /** Symbols to fix; a graph without free symbols has no shape arithmetic left. */
   readonly symbols?: SymbolValues;
+  /** What free symbols will mostly be, for choices between ways to compute the same; 64 where nothing is said. */
+  readonly typicalSymbols?: SymbolValues;
   readonly findParameter: (component: string, name: string) => StoredParameter;
 }
 
@@ -195,6 +197,18 @@ export class Lowering {
     return substituteDim(dim, this.#options.symbols ?? {});
   }
 
+  /** A number near to what the dimension will mostly be. */
+  typical(dim: Dim): number {
+    const { typicalSymbols = {} } = this.#options;
+    return foldDim<number>(this.resolve(dim), {
+      constant: (value) => value,
+      symbol: (name) => typicalSymbols[name] ?? TYPICAL_SIZE,
+      add: (a, b) => a + b,
+      multiply: (a, b) => a * b,
+      floorDivide: (a, divisor) => Math.floor(a / divisor),
+    });
+  }
+
   /** An int64 vector [dims.length] that holds the dimensions at run time. */
   shapeTensor(dims: readonly Dim[]): string {
     const resolved = dims.map((dim) => this.resolve(dim));
@@ -305,6 +319,9 @@ export class Lowering {
     return name;
   }
 }
+
+/** The latents of a picture of 512 pixels. */
+const TYPICAL_SIZE = 64;
 
 /** Floating-point values cross the border between graph and program as float32. */
 function borderDtype(dtype: Dtype): Dtype {

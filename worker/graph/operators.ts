@@ -43,6 +43,13 @@ export const quickGelu = (x: Value): Value => apply('QuickGelu', [x], {});
 export const relu = (x: Value): Value => apply('Relu', [x], {});
 export const sin = (x: Value): Value => apply('Sin', [x], {});
 export const cos = (x: Value): Value => apply('Cos', [x], {});
+export const exp = (x: Value): Value => apply('Exp', [x], {});
+export const erf = (x: Value): Value => apply('Erf', [x], {});
+export const sqrt = (x: Value): Value => apply('Sqrt', [x], {});
+export const softmax = (x: Value): Value => apply('Softmax', [x], {});
+export const greater = (a: Value, b: Value): Value => apply('Greater', [a, b], {});
+export const matMul = (a: Value, b: Value, attributes: Attributes<'MatMul'>): Value =>
+  apply('MatMul', [a, b], attributes);
 export const geglu = (x: Value): Value => apply('Geglu', [x], {});
 
 /** Returns `x` itself where the dtype is already the one asked for. */
@@ -97,6 +104,7 @@ export const flattenSpatial = (x: Value): Value => apply('FlattenSpatial', [x], 
 export const unflattenSpatial = (x: Value, height: Dim, width: Dim): Value =>
   apply('UnflattenSpatial', [x], { height, width });
 export const reshape = (x: Value, shape: readonly Dim[]): Value => apply('Reshape', [x], { shape });
+export const transpose = (x: Value, perm: readonly number[]): Value => apply('Transpose', [x], { perm });
 export const expand = (x: Value, shape: readonly Dim[]): Value => apply('Expand', [x], { shape });
 export const concat = (inputs: readonly Value[], axis: number): Value => apply('Concat', [...inputs], { axis });
 export const slice = (x: Value, axis: number, [start, end]: readonly [Dim, Dim]): Value =>
@@ -104,6 +112,20 @@ export const slice = (x: Value, axis: number, [start, end]: readonly [Dim, Dim])
 export const gather = (table: Value, indices: Value): Value => apply('Gather', [table, indices], {});
 export const where = (condition: Value, a: Value, b: Value): Value => apply('Where', [condition, a, b], {});
 export const reduceMean = (x: Value, axes: readonly number[]): Value => apply('ReduceMean', [x], { axes });
+
+export const reduceSum = (x: Value, axes: readonly number[]): Value => apply('ReduceSum', [x], { axes });
+
+export const convInputGradient = (
+  cotangent: Value,
+  weight: Value,
+  attributes: Attributes<'ConvInputGradient'>,
+): Value => apply('ConvInputGradient', [cotangent, weight], attributes);
+
+export const convWeightGradient = (x: Value, cotangent: Value, attributes: Attributes<'ConvWeightGradient'>): Value =>
+  apply('ConvWeightGradient', [x, cotangent], attributes);
+
+export const gatherGradient = (cotangent: Value, indices: Value, rows: number): Value =>
+  apply('GatherGradient', [cotangent, indices], { rows });
 
 type Five = [x: Value, weight: Value, enabled: Value, down: Value, up: Value];
 

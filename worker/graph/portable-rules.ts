@@ -1,10 +1,12 @@
 /** The lowering that runs on every execution provider: channels first, standard operators and contrib ones that CPU, WebGPU and CUDA have. */
 import { type Dim, equalDims, multiplyDims } from './dim.ts';
+import { gradientLowering } from './gradient-lowering.ts';
 import type { Lowering, LowerRule, LowerRules } from './lowering.ts';
 import { float, int, ints, string } from './onnx-graph.ts';
 import type { ConvAttributes, OpName, Value, ValueOf } from './value.ts';
 
 export const portableRules: LowerRules = {
+  ...gradientLowering,
   Input: (lowering, { attributes: { name }, dtype }) => (dtype === 'float16' ? lowering.cast(name, dtype) : name),
   Parameter: (lowering, value) => lowering.parameterAs(value, value.dtype),
   Constant: (lowering, { attributes: { values, shape }, dtype }) => lowering.constant(values, shape as number[], dtype),
@@ -26,11 +28,7 @@ export const portableRules: LowerRules = {
   LoraLinear: (lowering, { inputs: [x, weight, enabled, down, up, bias], shape, dtype }) =>
     linear(lowering, x, shape, (flat) => {
       const base = bias ? lowering.plain(bias) : lowering.constant([0], [1], dtype);
-      // The update enters as the Gemm's addend: where it is off, the addend is the bias and nothing is paid.
-      const addend = lowering.ifElse(lowering.plain(enabled), dtype, {
-        ifTrue: () => gemm(lowering, gemm(lowering, flat, lowering.plain(down)), lowering.plain(up), base),
-        ifFalse: () => base,
-      });
+      const addend = loraAddend(lowering, flat, { enabled, down, up: lowering.plain(up), base });
       return gemm(lowering, flat, lowering.plain(weight), addend);
     }),
   Conv: (lowering, { inputs: [x, weight, bias], attributes }) =>
@@ -176,6 +174,21 @@ export function linear(lowering: Lowering, x: Value, shape: readonly Dim[], prod
 /** a [M, in] times weight [out, in] transposed, plus what broadcasts to [M, out]. */
 export function gemm(lowering: Lowering, a: string, weight: string, addend?: string): string {
   return lowering.node('Gemm', addend === undefined ? [a, weight] : [a, weight, addend], { transB: int(1) });
+}
+
+/**
+ * Low-rank update of a Linear as its Gemm's addend: `base` plus (x·downᵀ)·upᵀ.
+ * Where the update is off, the addend is the bias and nothing is paid.
+ */
+export function loraAddend(
+  lowering: Lowering,
+  flat: string,
+  { enabled, down, up, base }: { enabled: Value; down: Value; up: string; base: string },
+): string {
+  return lowering.ifElse(lowering.plain(enabled), down.dtype, {
+    ifTrue: () => gemm(lowering, gemm(lowering, flat, lowering.plain(down)), up, base),
+    ifFalse: () => base,
+  });
 }
 
 /** The result `base` of a convolution plus its low-rank update, which is computed only where it is enabled. */

@@ -28,6 +28,12 @@ export const shapeRules: { [Op in OpName]: ShapeRule<Op> } = {
   Relu: floating,
   Sin: floating,
   Cos: floating,
+  Exp: floating,
+  Erf: floating,
+  Sqrt: floating,
+  Softmax: floating,
+  Greater: ([a, b]) => ({ ...broadcast([a, b]), dtype: 'bool' }),
+  MatMul: ([a, b], { transposeA, transposeB }) => matMul(a, b, { transposeA, transposeB }),
   Cast: ([x], { to }) => ({ shape: x.shape, dtype: to }),
   Linear: ([x, weight, bias]) => linear(x, weight, bias),
   LoraLinear: ([x, weight, enabled, down, up, bias]) => {
@@ -112,6 +118,12 @@ export const shapeRules: { [Op in OpName]: ShapeRule<Op> } = {
     require(equalDims(...sizes), `as many elements as ${shapeToString(shape)}`, shapeToString(x.shape));
     return { shape, dtype: x.dtype };
   },
+  Transpose: ([x], { perm }) => {
+    const axes = [...perm].sort((a, b) => a - b);
+    require(axes.length === x.shape.length &&
+      axes.every((axis, i) => axis === i), `a permutation of the axes of ${shapeToString(x.shape)}`, `[${perm}]`);
+    return { shape: perm.map((axis) => x.shape[axis]!), dtype: x.dtype };
+  },
   Expand: ([x], { shape }) => {
     requireExpandable(x, shape, 'x');
     return { shape, dtype: x.dtype };
@@ -148,9 +160,36 @@ export const shapeRules: { [Op in OpName]: ShapeRule<Op> } = {
     requireSameDtype(a, b);
     return { shape: broadcastShapes(broadcastShapes(condition.shape, a.shape), b.shape), dtype: a.dtype };
   },
-  ReduceMean: ([x], { axes }) => {
-    for (const axis of axes) requireAxis(x, axis);
-    return { shape: x.shape.map((dim, i) => (axes.includes(i) ? 1 : dim)), dtype: floating([x]).dtype };
+  ReduceMean: reduced,
+  ReduceSum: reduced,
+  ConvInputGradient: ([cotangent, weight], { height, width, strides, pads }) => {
+    requireRank(cotangent, 4, 'cotangent');
+    requireRank(weight, 4, 'weight');
+    const shape = [cotangent.shape[0]!, weight.shape[1]!, height, width];
+    const forward = conv({ ...cotangent, shape }, weight, undefined, { strides, pads });
+    require(sameShape(forward.shape, cotangent.shape), `a cotangent ${shapeToString(forward.shape)}`, shapeToString(
+      cotangent.shape,
+    ));
+    return { shape, dtype: cotangent.dtype };
+  },
+  ConvWeightGradient: ([x, cotangent], { kernel, strides, pads }) => {
+    requireRank(x, 4, 'x');
+    requireRank(cotangent, 4, 'cotangent');
+    const shape = [cotangent.shape[1]!, x.shape[1]!, ...kernel];
+    const forward = conv(x, { ...x, shape }, undefined, { strides, pads });
+    require(sameShape(forward.shape, cotangent.shape), `a cotangent ${shapeToString(forward.shape)}`, shapeToString(
+      cotangent.shape,
+    ));
+    requireSameDtype(x, cotangent);
+    return { shape, dtype: x.dtype };
+  },
+  GatherGradient: ([cotangent, indices], { rows }) => {
+    require(indices.dtype === 'int64', 'int64 indices', indices.dtype);
+    const leading = cotangent.shape.slice(0, indices.shape.length);
+    require(sameShape(leading, indices.shape), `cotangent to begin with ${shapeToString(indices.shape)}`, shapeToString(
+      cotangent.shape,
+    ));
+    return { shape: [rows, ...cotangent.shape.slice(indices.shape.length)], dtype: cotangent.dtype };
   },
 };
 
@@ -273,6 +312,31 @@ function sizes(shape: readonly Dim[]): readonly Dim[] {
 function lastDim(x: Value): Dim {
   require(x.shape.length > 0, 'x of at least 1 axis', shapeToString(x.shape));
   return x.shape.at(-1)!;
+}
+
+function reduced([x]: [Value], { axes }: { axes: readonly number[] }): TensorType {
+  for (const axis of axes) requireAxis(x, axis);
+  return floating([{ ...x, shape: x.shape.map((dim, i) => (axes.includes(i) ? 1 : dim)) }]);
+}
+
+function matMul(a: Value, b: Value, { transposeA, transposeB }: Attributes<'MatMul'>): TensorType {
+  require(a.shape.length >= 2 &&
+    a.shape.length === b.shape.length, `b of as many axes as a ${shapeToString(a.shape)}, at least 2`, shapeToString(
+    b.shape,
+  ));
+  requireSameDtype(a, b);
+  const [leading, rank] = [a.shape.slice(0, -2), a.shape.length];
+  require(sameShape(leading, b.shape.slice(0, -2)), `b of the batch of a ${shapeToString(a.shape)}`, shapeToString(
+    b.shape,
+  ));
+  const [rows, inner] = transposeA
+    ? [a.shape[rank - 1]!, a.shape[rank - 2]!]
+    : [a.shape[rank - 2]!, a.shape[rank - 1]!];
+  const [innerB, columns] = transposeB
+    ? [b.shape[rank - 1]!, b.shape[rank - 2]!]
+    : [b.shape[rank - 2]!, b.shape[rank - 1]!];
+  require(equalDims(inner, innerB), `b to continue a ${shapeToString(a.shape)}`, shapeToString(b.shape));
+  return floating([{ ...a, shape: [...leading, rows, columns] }]);
 }
 
 function sameShape(a: readonly Dim[], b: readonly Dim[]): boolean {

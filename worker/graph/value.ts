@@ -37,7 +37,17 @@ export interface Operators {
   Relu: Unary;
   Sin: Unary;
   Cos: Unary;
+  Exp: Unary;
+  Erf: Unary;
+  Sqrt: Unary;
+  /** Over the last axis. */
+  Softmax: Unary;
+  /** bool: a > b. */
+  Greater: Binary;
   Cast: { inputs: [x: Value]; attributes: { to: Dtype } };
+
+  /** Matrix products over the last two axes, of a batch if there are more; the axes before them must agree. */
+  MatMul: { inputs: [a: Value, b: Value]; attributes: { transposeA: boolean; transposeB: boolean } };
 
   /** x [..., in] times weight [out, in] transposed, plus bias [out]. */
   Linear: { inputs: [x: Value, weight: Value, bias?: Value]; attributes: Record<never, never> };
@@ -86,13 +96,29 @@ export interface Operators {
   UnflattenSpatial: { inputs: [x: Value]; attributes: { height: Dim; width: Dim } };
 
   Reshape: { inputs: [x: Value]; attributes: { shape: readonly Dim[] } };
+  Transpose: { inputs: [x: Value]; attributes: { perm: readonly number[] } };
   Expand: { inputs: [x: Value]; attributes: { shape: readonly Dim[] } };
   Concat: { inputs: Value[]; attributes: { axis: number } };
   Slice: { inputs: [x: Value]; attributes: { axis: number; start: Dim; end: Dim } };
   /** Rows of a table: table [V, ...], indices int64 of any shape. */
   Gather: { inputs: [table: Value, indices: Value]; attributes: Record<never, never> };
   Where: { inputs: [condition: Value, a: Value, b: Value]; attributes: Record<never, never> };
+  /** Keeps the axes, with size 1. */
   ReduceMean: { inputs: [x: Value]; attributes: { axes: readonly number[] } };
+  ReduceSum: { inputs: [x: Value]; attributes: { axes: readonly number[] } };
+
+  /** From the cotangent of a Conv's result to that of its x [N, C, height, width]. */
+  ConvInputGradient: {
+    inputs: [cotangent: Value, weight: Value];
+    attributes: ConvAttributes & { height: Dim; width: Dim };
+  };
+  /** From a Conv's x and the cotangent of its result to that of its weight [M, C, kH, kW]. */
+  ConvWeightGradient: {
+    inputs: [x: Value, cotangent: Value];
+    attributes: ConvAttributes & { kernel: readonly [number, number] };
+  };
+  /** Sums cotangents [..., features] into the rows [rows, features] of the table that they were gathered from. */
+  GatherGradient: { inputs: [cotangent: Value, indices: Value]; attributes: { rows: number } };
 }
 
 export interface ConvAttributes {

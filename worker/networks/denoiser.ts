@@ -18,6 +18,11 @@ export interface DenoiserOptions {
   readonly dtype: Dtype;
   /** Pixels per latent of the VAE that belongs to the UNet. */
   readonly vaeScaleFactor: number;
+  /**
+   * A power of two that divides latent heights and widths, 1 if nothing is known: where sizes surely double, the upsamplers
+   * need fewer products.
+   */
+  readonly latentMultiple?: number;
   /** Whether low-rank updates can be fed. */
   readonly takesLora: boolean;
 }
@@ -55,7 +60,7 @@ export function describeDenoiser(options: DenoiserOptions): Denoiser {
   const batch: Dim = hasHalves ? multiplyDims(2, images) : symbol('batch');
   // Adapters of SDXL look at blocks of 16 pixels, twice a latent's width.
   const latentMultiple = Math.max(
-    1,
+    options.latentMultiple ?? 1,
     ...adapters.map(({ downscaleFactor }) => downscaleFactor / options.vaeScaleFactor),
   );
   const height = multiplyDims(latentMultiple, symbol('height'));

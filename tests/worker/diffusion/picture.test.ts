@@ -103,3 +103,9 @@ test('loading names the file when it is missing, not a picture, damaged or too l
     .toBuffer();
   await fails(await temporaryFile('bomb.png', bomb), /pixel limit/);
 });
+
+test('an attachment of no bytes is refused as a picture, not as a fault', async () => {
+  const size = { width: 8, height: 8 };
+  const loading = loadPicture(new Uint8Array(0), size, { channels: 3, range: 'unit' });
+  await expect(loading).rejects.toThrow(/^Cannot load the picture: it must be a JPEG/);
+});

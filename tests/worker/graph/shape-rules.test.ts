@@ -18,7 +18,7 @@ interface Case {
   readonly refused: readonly (readonly [message: string, build: () => Value])[];
 }
 
-type UnaryOp = 'Sigmoid' | 'Silu' | 'Gelu' | 'QuickGelu' | 'Relu' | 'Sin' | 'Cos';
+type UnaryOp = 'Sigmoid' | 'Silu' | 'Gelu' | 'QuickGelu' | 'Relu' | 'Sin' | 'Cos' | 'Exp' | 'Erf' | 'Sqrt' | 'Softmax';
 const unary = (op: UnaryOp): Case => ({
   makes: 'float16 [n, 3]',
   accepted: () => apply(op, [f16(n, 3)], {}),
@@ -36,6 +36,17 @@ const binary = (op: 'Add' | 'Sub' | 'Mul' | 'Div'): Case => ({
   ],
 });
 
+const reduction = (op: 'ReduceMean' | 'ReduceSum'): Case => ({
+  makes: 'float32 [n, 3, 1, 1]',
+  accepted: () => apply(op, [f32(n, 3, h, w)], { axes: [2, 3] }),
+  refused: [
+    ['an axis of [n, 3], got 2', () => apply(op, [f32(n, 3)], { axes: [0, 2] })],
+    ['floating point numbers, got int64', () => apply(op, [i64(n, 3)], { axes: [0] })],
+  ],
+});
+
+const asTheyAre = { transposeA: false, transposeB: false };
+const halved = { strides: [2, 2], pads: [1, 1, 1, 1] } as const;
 const plain = { strides: [1, 1], pads: [1, 1, 1, 1] } as const;
 const norm = { numGroups: 4, epsilon: 1e-5, activation: undefined };
 const heads = { numHeads: 2, isCausal: false };
@@ -82,6 +93,28 @@ const cases: { [Op in OpName]: Case } = {
   Relu: unary('Relu'),
   Sin: unary('Sin'),
   Cos: unary('Cos'),
+  Exp: unary('Exp'),
+  Erf: unary('Erf'),
+  Sqrt: unary('Sqrt'),
+  Softmax: unary('Softmax'),
+  Greater: {
+    makes: 'bool [n, 3]',
+    accepted: () => apply('Greater', [f32(n, 3), f32()], {}),
+    refused: [['inputs of one dtype, got float32 and float16', () => apply('Greater', [f32(n), f16(n)], {})]],
+  },
+  MatMul: {
+    makes: 'float32 [n, 3, 5]',
+    accepted: () => apply('MatMul', [f32(n, 4, 3), f32(n, 5, 4)], { transposeA: true, transposeB: true }),
+    refused: [
+      ['b to continue a [n, 4], got [5, 3]', () => apply('MatMul', [f32(n, 4), f32(5, 3)], asTheyAre)],
+      ['b of the batch of a [n, 3, 4], got [h, 4, 3]', () => apply('MatMul', [f32(n, 3, 4), f32(h, 4, 3)], asTheyAre)],
+      [
+        'b of as many axes as a [n, 3, 4], at least 2, got [4, 3]',
+        () => apply('MatMul', [f32(n, 3, 4), f32(4, 3)], asTheyAre),
+      ],
+      ['inputs of one dtype, got float32 and float16', () => apply('MatMul', [f32(n, 4), f16(4, 3)], asTheyAre)],
+    ],
+  },
   // Every dtype can be cast to every other.
   Cast: { makes: 'float16 [n]', accepted: () => apply('Cast', [bool(n)], { to: 'float16' }), refused: [] },
   Linear: {
@@ -331,12 +364,49 @@ const cases: { [Op in OpName]: Case } = {
       ['shapes that broadcast, got [n] and [3]', () => apply('Where', [bool(n), f32(3), f32(3)], {})],
     ],
   },
-  ReduceMean: {
-    makes: 'float32 [n, 3, 1, 1]',
-    accepted: () => apply('ReduceMean', [f32(n, 3, h, w)], { axes: [2, 3] }),
+  ReduceMean: reduction('ReduceMean'),
+  ReduceSum: reduction('ReduceSum'),
+  Transpose: {
+    makes: 'float32 [h, n, 3]',
+    accepted: () => apply('Transpose', [f32(n, 3, h)], { perm: [2, 0, 1] }),
     refused: [
-      ['an axis of [n, 3], got 2', () => apply('ReduceMean', [f32(n, 3)], { axes: [0, 2] })],
-      ['floating point numbers, got int64', () => apply('ReduceMean', [i64(n, 3)], { axes: [0] })],
+      ['a permutation of the axes of [n, 3], got [0,0]', () => apply('Transpose', [f32(n, 3)], { perm: [0, 0] })],
+      ['a permutation of the axes of [n, 3], got [1]', () => apply('Transpose', [f32(n, 3)], { perm: [1] })],
+    ],
+  },
+  ConvInputGradient: {
+    makes: 'float32 [n, 4, 9, 9]',
+    accepted: () => apply('ConvInputGradient', [f32(n, 6, 5, 5), f32(6, 4, 3, 3)], { ...halved, height: 9, width: 9 }),
+    refused: [
+      [
+        'a cotangent [n, 6, 5, 5], got [n, 6, 4, 5]',
+        () => apply('ConvInputGradient', [f32(n, 6, 4, 5), f32(6, 4, 3, 3)], { ...halved, height: 9, width: 9 }),
+      ],
+      [
+        'a cotangent [n, 6, 5, 5], got [n, 7, 5, 5]',
+        () => apply('ConvInputGradient', [f32(n, 7, 5, 5), f32(6, 4, 3, 3)], { ...halved, height: 9, width: 9 }),
+      ],
+    ],
+  },
+  ConvWeightGradient: {
+    makes: 'float32 [6, 4, 3, 3]',
+    accepted: () => apply('ConvWeightGradient', [f32(n, 4, 9, 9), f32(n, 6, 5, 5)], { ...halved, kernel: [3, 3] }),
+    refused: [
+      [
+        'a cotangent [n, 6, 5, 5], got [h, 6, 5, 5]',
+        () => apply('ConvWeightGradient', [f32(n, 4, 9, 9), f32(h, 6, 5, 5)], { ...halved, kernel: [3, 3] }),
+      ],
+    ],
+  },
+  GatherGradient: {
+    makes: 'float32 [7, 4]',
+    accepted: () => apply('GatherGradient', [f32(n, 3, 4), i64(n, 3)], { rows: 7 }),
+    refused: [
+      [
+        'cotangent to begin with [n, 3], got [n, 2, 4]',
+        () => apply('GatherGradient', [f32(n, 2, 4), i64(n, 3)], { rows: 7 }),
+      ],
+      ['int64 indices, got float32', () => apply('GatherGradient', [f32(n, 4), f32(n)], { rows: 7 })],
     ],
   },
 };

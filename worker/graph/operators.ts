@@ -63,20 +63,35 @@ export const conv = (x: Value, weight: Value, bias: Value | undefined, attribute
 
 /** The fed factors of a low-rank update: see LoraLinear and LoraConv in value.ts. */
 export interface LoraFactors {
-  readonly enabled: Value;
+  /** Undefined where the update is always on, as it is while it learns. */
+  readonly enabled?: Value;
   readonly down: Value;
   readonly up: Value;
 }
 
-export const loraLinear = (x: Value, weight: Value, bias: Value | undefined, lora: LoraFactors): Value =>
-  apply('LoraLinear', withBias([x, weight, lora.enabled, lora.down, lora.up], bias), {});
-
-export const loraConv = (
+export function loraLinear(
   x: Value,
   weight: Value,
   bias: Value | undefined,
-  { lora, ...attributes }: ConvAttributes & { lora: LoraFactors },
-): Value => apply('LoraConv', withBias([x, weight, lora.enabled, lora.down, lora.up], bias), attributes);
+  { enabled, down, up }: LoraFactors,
+): Value {
+  return enabled === undefined
+    ? add(linear(x, weight, bias), linear(linear(x, down), up))
+    : apply('LoraLinear', withBias([x, weight, enabled, down, up], bias), {});
+}
+
+export function loraConv(
+  x: Value,
+  weight: Value,
+  bias: Value | undefined,
+  { lora: { enabled, down, up }, ...attributes }: ConvAttributes & { lora: LoraFactors },
+): Value {
+  return enabled === undefined
+    ? add(conv(x, weight, bias, attributes), conv(conv(x, down, undefined, attributes), up, undefined, POINTWISE))
+    : apply('LoraConv', withBias([x, weight, enabled, down, up], bias), attributes);
+}
+
+const POINTWISE: ConvAttributes = { strides: [1, 1], pads: [0, 0, 0, 0] };
 
 export const groupNormalization = (
   x: Value,

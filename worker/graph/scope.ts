@@ -8,6 +8,8 @@ export interface Component {
   readonly name: string;
   /** Dtype that the component computes in; parameters are cast to it at load. */
   readonly dtype: Dtype;
+  /** A value that stands in for a tensor of the checkpoint, because it learns; undefined where the checkpoint is read. */
+  readonly substitute?: (name: string, shape: readonly number[]) => Value | undefined;
   /** The fed update of a module's weight, or undefined where a module takes none. */
   readonly lora?: (path: string, weightShape: readonly number[]) => LoraFactors | undefined;
 }
@@ -28,8 +30,9 @@ export class Scope {
 
   /** A tensor of the checkpoint in the compute dtype of the component. */
   parameter(name: string, shape: readonly number[]): Value {
-    const { name: component, dtype } = this.component;
-    return apply('Parameter', [], { name: this.at(name).path, component, shape, dtype });
+    const { name: component, dtype, substitute } = this.component;
+    const { path } = this.at(name);
+    return substitute?.(path, shape) ?? apply('Parameter', [], { name: path, component, shape, dtype });
   }
 
   /** The LoRA factors that are fed for this module's weight. */

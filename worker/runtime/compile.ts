@@ -1,7 +1,8 @@
 import { cpuRules } from '../graph/cpu-rules.ts';
 import { cudaRules } from '../graph/cuda-rules.ts';
 import type { SymbolValues } from '../graph/dim.ts';
-import { type LowerRules, lowerGraph, type StoredParameter } from '../graph/lowering.ts';
+import { type LoopDescription, lowerLoop } from '../graph/loop.ts';
+import { type LoweringOptions, type LowerRules, lowerGraph, type StoredParameter } from '../graph/lowering.ts';
 import { encodeOnnxModel } from '../graph/onnx-model.ts';
 import { portableRules } from '../graph/portable-rules.ts';
 import type { Value } from '../graph/value.ts';
@@ -26,20 +27,34 @@ export interface CompileOptions extends SessionOptions {
   readonly lowering?: LoweringName;
 }
 
+/** Makes a session that runs a step several times: see lowerLoop for its inputs and outputs. */
+export async function compileLoop(description: LoopDescription, options: CompileOptions): Promise<Session> {
+  const { rules, lowering, session } = splitOptions(options);
+  return createSession(encodeOnnxModel(lowerLoop(description, rules, lowering)), session);
+}
+
 /** Makes a session that computes named outputs of a description with the weights where they lie on disk. */
 export async function compile(outputs: Readonly<Record<string, Value>>, options: CompileOptions): Promise<Session> {
+  const { rules, lowering, session } = splitOptions(options);
+  return createSession(encodeOnnxModel(lowerGraph(outputs, rules, lowering)), session);
+}
+
+function splitOptions(options: CompileOptions): {
+  rules: LowerRules;
+  lowering: LoweringOptions;
+  session: SessionOptions;
+} {
   const {
     checkpoints,
     symbols = {},
     typicalSymbols = {},
     lowering = deviceLowerings[options.device],
-    ...sessionOptions
+    ...session
   } = options;
   const findParameter = (component: string, name: string): StoredParameter => {
     const parameter = checkpoints[component]?.parameters.get(name);
     if (!parameter) throw new Error(`Cannot compile the graph: no checkpoint of ${component} holds ${name}`);
     return parameter;
   };
-  const graph = lowerGraph(outputs, loweringRules[lowering], { symbols, typicalSymbols, findParameter });
-  return createSession(encodeOnnxModel(graph), sessionOptions);
+  return { rules: loweringRules[lowering], lowering: { symbols, typicalSymbols, findParameter }, session };
 }

@@ -1,0 +1,134 @@
+import {
+  add,
+  concat,
+  constant,
+  div,
+  greater,
+  input,
+  mul,
+  reduceSum,
+  reshape,
+  scalar,
+  slice,
+  sqrt,
+  sub,
+  where,
+} from '../graph/operators.ts';
+import { rewrite } from '../graph/rewrite.ts';
+import type { Value } from '../graph/value.ts';
+
+export interface AdamwOptions {
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly epsilon: number;
+  readonly weightDecay: number;
+  /** Global L2 norm that gradients are scaled down to; undefined leaves them as they are. */
+  readonly maxGradNorm: number | undefined;
+}
+
+export const ADAMW_DEFAULTS: AdamwOptions = {
+  beta1: 0.9,
+  beta2: 0.999,
+  epsilon: 1e-8,
+  weightDecay: 1e-2,
+  maxGradNorm: 1,
+};
+
+/** A tensor that learns. */
+export interface Trainable {
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** Input that stands for it in the description, float32. */
+  readonly value: Value;
+}
+
+/** Scalars of one step that the host computes: the schedule's learning rate, and 1 - β^t of both moments. */
+export const adamwInputs = {
+  learningRate: 'learning_rate',
+  biasCorrection1: 'bias_correction_1',
+  biasCorrection2: 'bias_correction_2',
+} as const;
+
+/** The optimizer's state: all trainables one after another in one vector, and a vector for each moment. */
+export const STATE_NAMES = ['parameters', 'first_moments', 'second_moments'] as const;
+export type StateName = (typeof STATE_NAMES)[number];
+
+export interface AdamwStep {
+  /** The three vectors of the state, before and after. */
+  readonly carried: { readonly before: Value; readonly after: Value }[];
+  readonly perStep: readonly Value[];
+  /** What was to be reported, and grad_norm: the L2 norm of all gradients before clipping. */
+  readonly reported: Readonly<Record<string, Value>>;
+}
+
+/**
+ * Emits one AdamW step in the order of torch.optim.AdamW: decay, moments, then the update
+ * p ← p·(1 - lr·wd) - lr·(m/(1 - β1^t)) / (√(v/(1 - β2^t)) + ε).
+ * All trainables lie in one vector, so that the optimizer is a score of nodes however many tensors learn; the description
+ * reads its tensors as slices of it.
+ * @see Loshchilov and Hutter 2019 (arXiv 1711.05101), algorithm 2
+ */
+export function adamwStep(
+  trainables: readonly Trainable[],
+  gradients: readonly Value[],
+  { reported, ...options }: AdamwOptions & { reported: Readonly<Record<string, Value>> },
+): AdamwStep {
+  const sizes = trainables.map(({ shape }) => elementCount(shape));
+  const total = sizes.reduce((sum, size) => sum + size, 0);
+  const [parameters, first, second] = STATE_NAMES.map((name) => input(name, { shape: [total], dtype: 'float32' })) as [
+    Value,
+    Value,
+    Value,
+  ];
+  const scalars = Object.values(adamwInputs).map((name) => input(name, { shape: [], dtype: 'float32' }));
+  const [learningRate, correction1, correction2] = scalars as [Value, Value, Value];
+  const whole = concat(
+    gradients.map((gradient, i) => reshape(gradient, [sizes[i]!])),
+    0,
+  );
+  const gradNorm = sqrt(reshape(reduceSum(mul(whole, whole), [0]), []));
+  const gradient = options.maxGradNorm === undefined ? whole : clip(whole, gradNorm, options.maxGradNorm);
+  const number = (value: number) => constant([value], [], 'float32');
+  const nextFirst = add(mul(first, number(options.beta1)), mul(gradient, number(1 - options.beta1)));
+  const nextSecond = add(mul(second, number(options.beta2)), mul(mul(gradient, gradient), number(1 - options.beta2)));
+  const decayed = mul(parameters, sub(number(1), mul(learningRate, number(options.weightDecay))));
+  const denominator = add(sqrt(div(nextSecond, correction2)), number(options.epsilon));
+  const next = sub(decayed, mul(learningRate, div(div(nextFirst, correction1), denominator)));
+  const names = ['grad_norm', ...Object.keys(reported)];
+  const [nextParameters, after1, after2, ...values] = rewrite(
+    [next, nextFirst, nextSecond, gradNorm, ...Object.values(reported)],
+    slices(trainables, sizes, parameters),
+  ) as [Value, Value, Value, ...Value[]];
+  return {
+    carried: [
+      { before: parameters, after: nextParameters },
+      { before: first, after: after1 },
+      { before: second, after: after2 },
+    ],
+    perStep: scalars,
+    reported: Object.fromEntries(names.map((name, i) => [name, values[i]!])),
+  };
+}
+
+/** Where each trainable lies in the vector of all parameters. */
+function slices(trainables: readonly Trainable[], sizes: readonly number[], parameters: Value): Map<Value, Value> {
+  let end = 0;
+  return new Map(
+    trainables.map(({ value, shape }, i) => {
+      const start = end;
+      end += sizes[i]!;
+      return [value, reshape(slice(parameters, 0, [start, end]), shape)];
+    }),
+  );
+}
+
+export function elementCount(shape: readonly number[]): number {
+  return shape.reduce((product, size) => product * size, 1);
+}
+
+/** As torch.nn.utils.clip_grad_norm_: scales by max / (norm + 1e-6) where that is below 1. */
+function clip(gradient: Value, gradNorm: Value, maxGradNorm: number): Value {
+  const one = scalar(1, gradNorm);
+  const ratio = div(scalar(maxGradNorm, gradNorm), add(gradNorm, scalar(1e-6, gradNorm)));
+  return mul(gradient, where(greater(one, ratio), ratio, one));
+}

@@ -1,0 +1,58 @@
+import { add, cast, input, mul, reduceMean, reduceSum, reshape, sub } from '../graph/operators.ts';
+import type { Value } from '../graph/value.ts';
+
+/** What the network is taught to predict. */
+export type LossTarget = 'epsilon' | 'v_prediction';
+
+export interface DiffusionLossOptions {
+  /** Samples per step, class pictures included. */
+  readonly batch: number;
+  /** [channels, height, width] of the latents. */
+  readonly latentShape: readonly [number, number, number];
+  readonly target: LossTarget;
+  /** The network's prediction from noised latents [N, C, H, W] and timesteps [N], float32. */
+  readonly predict: (noisyLatents: Value, timestep: Value) => Value;
+}
+
+export interface DiffusionLoss {
+  /** Scalar: Σ weight·mean squared error of each sample. */
+  readonly loss: Value;
+  /** Mean squared error of each sample, [N]. */
+  readonly sampleLosses: Value;
+  readonly noisyLatents: Value;
+  /** What the network should predict, like the latents. */
+  readonly wanted: Value;
+  /** latents, noise, timestep, signal (√ᾱ) and sigma (√(1 - ᾱ)) [N, 1, 1, 1], and the samples' weights [N]. */
+  readonly perStep: readonly Value[];
+}
+
+/** Names of the inputs that every diffusion lesson is fed per step. */
+export const lossInputs = {
+  latents: 'latents',
+  noise: 'noise',
+  timestep: 'timestep',
+  signal: 'signal',
+  sigma: 'sigma',
+  weights: 'sample_weights',
+} as const;
+
+/**
+ * Describes the diffusion objective: noise the latents, predict, compare. The weights of the samples carry everything that
+ * tells methods apart: 1/B for B instances, λ/B for class pictures, and min-SNR factors on top.
+ * @see Ho et al. 2020 (arXiv 2006.11239), eq. 14; Salimans and Ho 2022 (arXiv 2202.00512), appendix D for v
+ */
+export function diffusionLoss({ batch, latentShape, target, predict }: DiffusionLossOptions): DiffusionLoss {
+  const float = (name: string, ...shape: number[]) => input(name, { shape, dtype: 'float32' });
+  const [latents, noise] = [
+    float(lossInputs.latents, batch, ...latentShape),
+    float(lossInputs.noise, batch, ...latentShape),
+  ];
+  const [signal, sigma] = [float(lossInputs.signal, batch, 1, 1, 1), float(lossInputs.sigma, batch, 1, 1, 1)];
+  const [timestep, weights] = [float(lossInputs.timestep, batch), float(lossInputs.weights, batch)];
+  const noisyLatents = add(mul(signal, latents), mul(sigma, noise));
+  const wanted = target === 'epsilon' ? noise : sub(mul(signal, noise), mul(sigma, latents));
+  const difference = sub(cast(predict(noisyLatents, timestep), 'float32'), wanted);
+  const sampleLosses = reshape(reduceMean(mul(difference, difference), [1, 2, 3]), [batch]);
+  const loss = reshape(reduceSum(mul(sampleLosses, weights), [0]), []);
+  return { loss, sampleLosses, noisyLatents, wanted, perStep: [latents, noise, timestep, signal, sigma, weights] };
+}

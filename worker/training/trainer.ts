@@ -1,0 +1,167 @@
+import { gradients } from '../graph/gradient.ts';
+import { loopNames } from '../graph/loop.ts';
+import type { Value } from '../graph/value.ts';
+import { type CompileOptions, compileLoop } from '../runtime/compile.ts';
+import { float32Tensor, int64Tensor, type Session, type Tensor } from '../runtime/session.ts';
+import {
+  type AdamwOptions,
+  adamwInputs,
+  adamwStep,
+  elementCount,
+  STATE_NAMES,
+  type StateName,
+  type Trainable,
+} from './adamw.ts';
+
+/** What a lesson computes in one step. */
+export interface Lesson {
+  readonly trainables: readonly Trainable[];
+  /** Scalar. */
+  readonly loss: Value;
+  /** Inputs that differ from step to step. */
+  readonly perStep: readonly Value[];
+  /** Further values to report of every step. */
+  readonly reported: Readonly<Record<string, Value>>;
+}
+
+/** The feeds of one step, by input name, without the optimizer's. */
+export type StepFeeds = Readonly<Record<string, Tensor>>;
+
+export interface StepReport {
+  readonly loss: number;
+  /** L2 norm of all gradients before clipping. */
+  readonly gradNorm: number;
+  /** Reported values of the lesson, flattened. */
+  readonly reported: Readonly<Record<string, Float32Array>>;
+}
+
+/** Everything that a lesson has learned and needs to go on. */
+export interface TrainerState {
+  /** Optimizer steps that have been taken. */
+  step: number;
+  /** All trainables one after another, and the moments in the same order. */
+  readonly vectors: Record<StateName, Float32Array>;
+}
+
+/** Starts a lesson's state from the initial values of what it trains. */
+export function initialState(
+  trainables: readonly Trainable[],
+  values: ReadonlyMap<string, Float32Array>,
+): TrainerState {
+  const total = trainables.reduce((sum, { shape }) => sum + elementCount(shape), 0);
+  const parameters = new Float32Array(total);
+  let offset = 0;
+  for (const { name, shape } of trainables) {
+    const size = elementCount(shape);
+    const value = values.get(name);
+    if (value?.length !== size)
+      throw new Error(`Cannot start the lesson: ${name} needs ${size} values, got ${value?.length ?? 'none'}`);
+    parameters.set(value, offset);
+    offset += size;
+  }
+  const zeros = () => new Float32Array(total);
+  return { step: 0, vectors: { parameters, first_moments: zeros(), second_moments: zeros() } };
+}
+
+/** Cuts the trained tensors out of a state. */
+export function trainedTensors(trainables: readonly Trainable[], { vectors }: TrainerState): Map<string, Float32Array> {
+  let end = 0;
+  return new Map(
+    trainables.map(({ name, shape }) => {
+      const start = end;
+      end += elementCount(shape);
+      return [name, vectors.parameters.slice(start, end)];
+    }),
+  );
+}
+
+/** A lesson compiled on a device; runs any number of steps per call in one ONNX Loop. Must be disposed of. */
+export class Trainer {
+  readonly #session: Session;
+  readonly #lesson: Lesson;
+  readonly #adamw: AdamwOptions;
+
+  private constructor(session: Session, lesson: Lesson, adamw: AdamwOptions) {
+    this.#session = session;
+    this.#lesson = lesson;
+    this.#adamw = adamw;
+  }
+
+  static async create(lesson: Lesson, adamw: AdamwOptions, options: CompileOptions): Promise<Trainer> {
+    const { trainables, loss, perStep, reported } = lesson;
+    const slopes = gradients(
+      loss,
+      trainables.map(({ value }) => value),
+    );
+    const optimizer = adamwStep(trainables, slopes, { ...adamw, reported: { loss, ...reported } });
+    const session = await compileLoop({ ...optimizer, perStep: [...perStep, ...optimizer.perStep] }, options);
+    return new Trainer(session, lesson, adamw);
+  }
+
+  /**
+   * Takes one optimizer step per entry, replacing the vectors of `state`.
+   * @param learningRates  one per step
+   */
+  async run(state: TrainerState, steps: readonly StepFeeds[], learningRates: readonly number[]): Promise<StepReport[]> {
+    const results = await this.#session.run({
+      [loopNames.iterations]: int64Tensor([steps.length], []),
+      ...Object.fromEntries(STATE_NAMES.map((name) => [loopNames.initial(name), vector(state.vectors[name])])),
+      ...stackFeeds(
+        [...steps.keys()].map((i) => ({ ...steps[i], ...this.#optimizerFeeds(state.step + i + 1, learningRates[i]!) })),
+      ),
+    });
+    for (const name of STATE_NAMES) state.vectors[name] = results[loopNames.final(name)]!.data as Float32Array;
+    state.step += steps.length;
+    return steps.map((_, i) => this.#report(results, i, steps.length));
+  }
+
+  dispose(): Promise<void> {
+    return this.#session.dispose();
+  }
+
+  /** @param t  the optimizer's step, counted from 1 */
+  #optimizerFeeds(t: number, learningRate: number): Record<string, Tensor> {
+    const scalar = (value: number) => float32Tensor(Float32Array.of(value), []);
+    return {
+      [adamwInputs.learningRate]: scalar(learningRate),
+      [adamwInputs.biasCorrection1]: scalar(1 - this.#adamw.beta1 ** t),
+      [adamwInputs.biasCorrection2]: scalar(1 - this.#adamw.beta2 ** t),
+    };
+  }
+
+  #report(results: Readonly<Record<string, Tensor>>, index: number, count: number): StepReport {
+    const entry = (name: string) => {
+      const data = results[loopNames.reported(name)]!.data as Float32Array;
+      return data.slice((index * data.length) / count, ((index + 1) * data.length) / count);
+    };
+    return {
+      loss: entry('loss')[0]!,
+      gradNorm: entry('grad_norm')[0]!,
+      reported: Object.fromEntries(Object.keys(this.#lesson.reported).map((name) => [name, entry(name)])),
+    };
+  }
+}
+
+function vector(data: Float32Array): Tensor {
+  return float32Tensor(data, [data.length]);
+}
+
+/** Joins the feeds of several steps along a new first axis. */
+function stackFeeds(steps: readonly StepFeeds[]): Record<string, Tensor> {
+  const [first] = steps;
+  if (!first) throw new Error('Cannot train: at least one step is needed, got none');
+  return Object.fromEntries(
+    Object.entries(first).map(([name, { dtype, dims, data }]) => {
+      if (dtype === 'bool') throw new Error(`Cannot train: ${name} must be float32 or int64, got bool`);
+      const stacked =
+        dtype === 'int64'
+          ? new BigInt64Array(data.length * steps.length)
+          : new Float32Array(data.length * steps.length);
+      // The two array types are set from arrays of their own kind: every step feeds the same dtype.
+      steps.forEach((step, i) => {
+        stacked.set(step[name]!.data as never, i * data.length);
+      });
+      return [loopNames.stacked(name), { dtype, dims: [steps.length, ...dims], data: stacked } as Tensor];
+    }),
+  );
+}

@@ -1,23 +1,15 @@
-import { alphasCumprod } from '../diffusion/schedulers/noise-schedule.ts';
-import type { SchedulerConfig } from '../diffusion/schedulers/scheduler-config.ts';
 import type { LossTarget } from './diffusion-loss.ts';
 
-/** Signal-to-noise ratio ᾱ/(1 - ᾱ) of a timestep. */
-export function signalToNoise(scheduler: SchedulerConfig, timestep: number): number {
-  const alpha = alphasCumprod(scheduler)[timestep]!;
-  return alpha / (1 - alpha);
+/** Signal-to-noise ratio ᾱ/(1 - ᾱ) of a timestep with cumulative product ᾱ. */
+export function signalToNoise(alphaCumprod: number): number {
+  return alphaCumprod / (1 - alphaCumprod);
 }
 
 /**
  * The weight that keeps easy timesteps from drowning the others: min(SNR, γ)/SNR, for v prediction over SNR + 1.
  * @see Hang et al. 2023 (arXiv 2303.09556), section 3.4
  */
-export function minSnrWeight(
-  scheduler: SchedulerConfig,
-  timestep: number,
-  { gamma, target }: { gamma: number; target: LossTarget },
-): number {
-  const snr = signalToNoise(scheduler, timestep);
+export function minSnrWeight(snr: number, { gamma, target }: { gamma: number; target: LossTarget }): number {
   return Math.min(snr, gamma) / (target === 'epsilon' ? snr : snr + 1);
 }
 

@@ -214,11 +214,11 @@ describe('v-prediction with min-SNR weights matches torch', () => {
   const GAMMA = 5;
 
   test('in targets, signal-to-noise ratios and weights', () => {
-    const snr = TIMESTEPS.map((t) => signalToNoise(SCHEDULER, t));
-    snr.forEach((value, i) => near(value, (golden['snr'] as number[])[i]!));
     TIMESTEPS.forEach((t, i) => {
-      near(minSnrWeight(SCHEDULER, t, { gamma: GAMMA, target: 'v_prediction' }), (golden['w v-pred'] as number[])[i]!);
-      near(minSnrWeight(SCHEDULER, t, { gamma: GAMMA, target: 'epsilon' }), (golden['w eps'] as number[])[i]!);
+      const snr = signalToNoise(alphasCumprod(SCHEDULER)[t]!);
+      near(snr, (golden['snr'] as number[])[i]!);
+      near(minSnrWeight(snr, { gamma: GAMMA, target: 'v_prediction' }), (golden['w v-pred'] as number[])[i]!);
+      near(minSnrWeight(snr, { gamma: GAMMA, target: 'epsilon' }), (golden['w eps'] as number[])[i]!);
     });
   });
 
@@ -230,11 +230,14 @@ describe('v-prediction with min-SNR weights matches torch', () => {
       unet(scope, config, { sample, timestep, encoderHiddenStates: wide });
     const { loss, sampleLosses, wanted } = describeLoss(predict, 'v_prediction');
     const session = await compileTiny({ loss, sampleLosses, wanted });
-    const weights = TIMESTEPS.map((t) => minSnrWeight(SCHEDULER, t, { gamma: GAMMA, target: 'v_prediction' }) / 4);
+    const snr = TIMESTEPS.map((t) => signalToNoise(alphasCumprod(SCHEDULER)[t]!));
+    const weights = snr.map((value) => minSnrWeight(value, { gamma: GAMMA, target: 'v_prediction' }) / 4);
     const feeds = { ...batchFeeds(weights), context: goldenInput('train_ctx2', [4, 77, 16]) };
     const result = await session.run(feeds);
     expectGolden(floats(result['wanted']), statistics('velocity'), 1e-4);
-    floats(result['sampleLosses']).forEach((value, i) => near(value, (golden['v per-sample mse'] as number[])[i]!));
+    floats(result['sampleLosses']).forEach((value, i) => {
+      near(value, (golden['v per-sample mse'] as number[])[i]!);
+    });
     near(floats(result['loss'])[0]!, golden['v min-snr loss'] as number);
   });
 });

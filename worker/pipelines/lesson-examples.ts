@@ -1,0 +1,182 @@
+import { join, parse } from 'node:path';
+import { UserError } from '../../shared/errors.ts';
+import type { ModelFolder } from '../diffusion/model-folder.ts';
+import { encodePng } from '../diffusion/picture.ts';
+import { type PromptEmbeds, PromptEncoder } from '../diffusion/prompt-encoder.ts';
+import { StableDiffusion } from '../diffusion/stable-diffusion.ts';
+import { VaeCodec } from '../diffusion/vae-codec.ts';
+import { RandomGenerator } from '../runtime/random.ts';
+import { float32Tensor, type SessionOptions } from '../runtime/session.ts';
+import { ensureClassImages } from '../training/class-images.ts';
+import { lessonInputs } from '../training/lessons.ts';
+import { modelKey } from '../training/model-key.ts';
+import { cropOrigin, cropPhoto, drawCrop } from '../training/photo-crop.ts';
+import { loadPhotos, type Photo } from '../training/photos.ts';
+import type { Example } from '../training/samples.ts';
+
+export interface ExampleOptions {
+  readonly model: ModelFolder;
+  readonly session: SessionOptions;
+  readonly resolution: number;
+  readonly centerCrop: boolean;
+  readonly seed: number;
+  readonly instanceImages: string;
+  readonly instancePrompt: string;
+  /** Control images named like the instance pictures. */
+  readonly conditioningImages?: string | undefined;
+  readonly prior?: PriorOptions | undefined;
+  /** For the person: what is going on. */
+  readonly onMessage: (message: string) => void;
+}
+
+export interface PriorOptions {
+  readonly classPrompt: string;
+  readonly numClassImages: number;
+  /** Pictures that are there already; undefined generates them. */
+  readonly classImages?: string | undefined;
+  readonly cacheFolder: string;
+}
+
+export interface LessonExamples {
+  readonly instances: readonly Example[];
+  readonly classes: readonly Example[];
+  /** The conditions of an empty prompt. */
+  readonly emptyPrompt: Example['conditions'];
+  /** The pictures' names, for telling one lesson from another. */
+  readonly files: readonly string[];
+}
+
+/** Class pictures are made as diffusers' script makes them. */
+const CLASS_STEPS = 50;
+const CLASS_GUIDANCE = 7.5;
+
+/** Loads, encodes and pairs everything that a lesson sees: latents and prompt embeds are computed once. */
+export async function prepareExamples(options: ExampleOptions): Promise<LessonExamples> {
+  const { model, session, resolution, prior, onMessage } = options;
+  const photos = await loadFolder(options.instanceImages, options);
+  const conditioning =
+    options.conditioningImages === undefined
+      ? undefined
+      : await loadConditioning(photos, options.conditioningImages, options);
+  const classFiles = prior && (prior.classImages ?? (await generateClassImages(prior, options)));
+  const classPhotos =
+    classFiles === undefined ? [] : await loadFolder(classFiles, { ...options, onMessage: () => undefined });
+  const encoder = await PromptEncoder.load(model, { ...session, dtype: 'float32' });
+  const encode = (prompt: string) => encoder.encode({ prompt });
+  const prompts = {
+    instance: await encode(options.instancePrompt),
+    class: prior && (await encode(prior.classPrompt)),
+    empty: await encode(''),
+  };
+  await encoder.dispose();
+  onMessage(`Encoding ${photos.length + classPhotos.length} pictures at ${resolution} x ${resolution}`);
+  const vae = new VaeCodec(model.vae, { ...session, dtype: 'float32' });
+  const generator = new RandomGenerator(options.seed);
+  const toExample = (prompt: PromptEmbeds, controls?: readonly Photo[]) => (photo: Photo, i: number) =>
+    encodeExample(vae, photo, { prompt, control: controls?.[i], generator, centerCrop: options.centerCrop });
+  const instances = await inOrder(photos, toExample(prompts.instance, conditioning));
+  const classes = prompts.class ? await inOrder(classPhotos, toExample(prompts.class)) : [];
+  await vae.dispose();
+  const files = [...photos, ...classPhotos].map(({ file }) => file);
+  return { instances, classes, emptyPrompt: promptConditions(prompts.empty), files };
+}
+
+async function loadFolder(folder: string, { resolution, onMessage }: Pick<ExampleOptions, 'resolution' | 'onMessage'>) {
+  const { photos, warnings } = await loadPhotos(folder, { resolution });
+  for (const warning of warnings) onMessage(warning);
+  return photos;
+}
+
+/** The control image of each photo, in the photos' order. */
+async function loadConditioning(photos: readonly Photo[], folder: string, options: ExampleOptions): Promise<Photo[]> {
+  const controls = await loadFolder(folder, { ...options, onMessage: () => undefined });
+  const byName = new Map(controls.map((control) => [parse(control.file).name, control]));
+  return photos.map((photo) => {
+    const control = byName.get(parse(photo.file).name);
+    const size = ({ bitmap }: Photo) => `${bitmap.width} x ${bitmap.height}`;
+    if (!control || size(control) !== size(photo)) {
+      const got = control ? `one of ${size(control)} instead of ${size(photo)}` : 'none';
+      throw new UserError(
+        `Cannot train: ${photo.file} must have a control image of its name and shape in ${folder}, got ${got}`,
+      );
+    }
+    return control;
+  });
+}
+
+/** @returns the folder that holds the class pictures */
+async function generateClassImages(prior: PriorOptions, options: ExampleOptions): Promise<string> {
+  const { model, session, resolution, onMessage } = options;
+  const pipeline = new StableDiffusion(model, { ...session, dtype: 'float32' });
+  const make = async (seed: number) => {
+    const request = { prompt: prior.classPrompt, width: resolution, height: resolution, seed };
+    const loop = pipeline.generate({ ...request, numInferenceSteps: CLASS_STEPS, guidanceScale: CLASS_GUIDANCE });
+    let next = await loop.next();
+    while (!next.done) next = await loop.next();
+    return encodePng(next.value.image.data as Float32Array, { width: resolution, height: resolution });
+  };
+  try {
+    const files = await ensureClassImages({
+      cacheFolder: prior.cacheFolder,
+      modelKey: await modelKey(model),
+      classPrompt: prior.classPrompt,
+      count: prior.numClassImages,
+      resolution,
+      make,
+      onProgress: ({ made, missing }) => onMessage(`Class picture ${made} of ${missing}`),
+    });
+    return join(files[0]!, '..');
+  } finally {
+    await pipeline.dispose();
+  }
+}
+
+interface EncodeOptions {
+  readonly prompt: PromptEmbeds;
+  readonly control: Photo | undefined;
+  readonly generator: RandomGenerator;
+  readonly centerCrop: boolean;
+}
+
+async function encodeExample(
+  vae: VaeCodec,
+  photo: Photo,
+  { prompt, control, generator, centerCrop }: EncodeOptions,
+): Promise<Example> {
+  const origin = cropOrigin(photo, centerCrop ? 'center' : drawCrop(photo, generator));
+  const pixels = cropPhoto(photo, origin);
+  const side = Math.sqrt(pixels.length / 3);
+  const latents = await vae.encode(float32Tensor(pixels, [1, 3, side, side]), (count) => generator.randn(count));
+  const conditions: Record<string, { dims: number[]; data: Float32Array }> = { ...promptConditions(prompt) };
+  if (prompt.textEmbeds) {
+    const { width, height } = photo.originalSize;
+    const sizes = [height, width, origin.y, origin.x, side, side];
+    conditions[lessonInputs.timeIds] = { dims: [sizes.length], data: Float32Array.from(sizes) };
+  }
+  if (control) {
+    const image = cropPhoto(control, origin).map((value) => (value + 1) / 2);
+    conditions[lessonInputs.conditioningImage] = { dims: [3, side, side], data: image };
+  }
+  return { latents: latents.data as Float32Array, conditions };
+}
+
+function promptConditions({
+  promptEmbeds,
+  textEmbeds,
+}: PromptEmbeds): Record<string, { dims: number[]; data: Float32Array }> {
+  const own = (tensor: PromptEmbeds['promptEmbeds']) => ({
+    dims: tensor.dims.slice(1),
+    data: tensor.data as Float32Array,
+  });
+  return {
+    [lessonInputs.encoderHiddenStates]: own(promptEmbeds),
+    ...(textEmbeds && { [lessonInputs.textEmbeds]: own(textEmbeds) }),
+  };
+}
+
+/** One after the other: each encodes on all cores. */
+async function inOrder<A, B>(items: readonly A[], convert: (item: A, index: number) => Promise<B>): Promise<B[]> {
+  const results: B[] = [];
+  for (const [i, item] of items.entries()) results.push(await convert(item, i));
+  return results;
+}

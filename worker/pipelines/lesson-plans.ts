@@ -1,0 +1,200 @@
+/** What each method makes of a model: the lesson, where its tensors start, and how the result is saved. */
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { UserError } from '../../shared/errors.ts';
+import type { ModelFolder } from '../diffusion/model-folder.ts';
+import { readJsonFile } from '../diffusion/network-folder.ts';
+import { parseControlnetConfig } from '../networks/controlnet.ts';
+import { parseT2iAdapterConfig, totalDownscaleFactor } from '../networks/t2i-adapter.ts';
+import type { RandomGenerator } from '../runtime/random.ts';
+import { loadTensor } from '../runtime/safetensors.ts';
+import { findComponentWeights } from '../runtime/weight-files.ts';
+import type { Trainable } from '../training/adamw.ts';
+import {
+  controlnetLesson,
+  fineTuneLesson,
+  type LessonOptions,
+  LORA_TARGETS,
+  loraLesson,
+  loraTensorNames,
+  t2iAdapterLesson,
+} from '../training/lessons.ts';
+import { loraModulesOf } from '../training/lora-modules.ts';
+import { controlnetJson, t2iAdapterJson } from '../training/network-config.ts';
+import { saveLora } from '../training/save-lora.ts';
+import { saveModelFolder, saveNetworkFolder } from '../training/save-network.ts';
+import type { SettingsOf, TrainingMethod, TrainingSettings } from '../training/settings.ts';
+import type { Lesson } from '../training/trainer.ts';
+
+export interface LessonPlan {
+  readonly lesson: Lesson;
+  /** Where the tensors that learn start, by name. */
+  readonly initial: ReadonlyMap<string, Float32Array>;
+  /** Whether the frozen UNet is read from its checkpoint. */
+  readonly readsUnet: boolean;
+  /** Writes the result and returns the path to it. */
+  readonly save: (trained: ReadonlyMap<string, Float32Array>, out: string) => Promise<string>;
+}
+
+/** Methods that can be run today. */
+export type PlannedMethod = Exclude<TrainingMethod, 'textual-inversion' | 'from-scratch'>;
+
+interface PlanOptions<M extends TrainingMethod> {
+  readonly model: ModelFolder;
+  readonly settings: SettingsOf<M>;
+  readonly lesson: LessonOptions;
+  readonly generator: RandomGenerator;
+}
+
+type MakePlan<M extends PlannedMethod> = (options: PlanOptions<M>) => Promise<LessonPlan>;
+
+const plans: { readonly [M in PlannedMethod]: MakePlan<M> } = {
+  dreambooth: fineTunePlan,
+  'fine-tune': fineTunePlan,
+  'dreambooth-lora': loraPlan,
+  controlnet: controlnetPlan,
+  't2i-adapter': t2iAdapterPlan,
+};
+
+/** @throws UserError for a method that cannot be run yet */
+export function planLesson(
+  settings: TrainingSettings,
+  options: Omit<PlanOptions<TrainingMethod>, 'settings'>,
+): Promise<LessonPlan> {
+  if (!isPlanned(settings.method)) {
+    throw new UserError(
+      `Cannot train with ${settings.method}: it is not there yet; there are ${Object.keys(plans).join(', ')}`,
+    );
+  }
+  // Each method's plan takes the settings of its own method; the table cannot be indexed by a union without this.
+  const plan = plans[settings.method] as MakePlan<PlannedMethod>;
+  return plan({ ...options, settings: settings as SettingsOf<PlannedMethod> });
+}
+
+function isPlanned(method: TrainingMethod): method is PlannedMethod {
+  return method in plans;
+}
+
+async function fineTunePlan({ model, lesson: options }: PlanOptions<'dreambooth' | 'fine-tune'>): Promise<LessonPlan> {
+  const lesson = fineTuneLesson(options);
+  const save = async (trained: ReadonlyMap<string, Float32Array>, out: string) => {
+    const unet = withShapes(lesson.trainables, trained);
+    await saveModelFolder({ source: model.folder, target: out }, { unet }, { dtype: 'F32' });
+    return out;
+  };
+  return { lesson, initial: await loadUnet(model, lesson.trainables), readsUnet: false, save };
+}
+
+async function loraPlan({
+  model,
+  settings,
+  lesson: options,
+  generator,
+}: PlanOptions<'dreambooth-lora'>): Promise<LessonPlan> {
+  const lesson = loraLesson(options, settings);
+  const { loraRank: rank, loraAlpha: alpha } = settings;
+  // PEFT's gaussian start: down is normal with deviation 1 / rank, up is zero, so that the first step changes nothing.
+  const initial = lesson.trainables.map(({ name, shape }): [string, Float32Array] => {
+    const size = shape[0]! * shape[1]!;
+    return [name, name.endsWith(':down') ? generator.randn(size).map((value) => value / rank) : new Float32Array(size)];
+  });
+  const networkModules = loraModulesOf(model);
+  const modules = networkModules.filter(({ target, path }) => target === 'unet' && LORA_TARGETS.test(path));
+  const save = async (trained: ReadonlyMap<string, Float32Array>, out: string) => {
+    const loras = modules.map(({ target, path }) => {
+      const [down, up] = [trained.get(loraTensorNames.down(path))!, trained.get(loraTensorNames.up(path))!];
+      return { target, path, rank, alpha, down, up };
+    });
+    await mkdir(out, { recursive: true });
+    const file = join(out, 'pytorch_lora_weights.safetensors');
+    await saveLora(file, loras, { format: 'diffusers', networkModules });
+    if (settings.outputKohyaFormat) {
+      await saveLora(join(out, 'pytorch_lora_weights_kohya.safetensors'), loras, { format: 'kohya', networkModules });
+    }
+    return file;
+  };
+  return { lesson, initial: new Map(initial), readsUnet: true, save };
+}
+
+/** Widths of the published ControlNets' image embedding. */
+const EMBEDDING_CHANNELS = [16, 32, 96, 256];
+
+async function controlnetPlan({ model, lesson: options, generator }: PlanOptions<'controlnet'>): Promise<LessonPlan> {
+  const unetJson = (await readJsonFile(join(model.folder, 'unet', 'config.json'))) as Record<string, unknown>;
+  const config = controlnetJson(unetJson, { embeddingChannels: EMBEDDING_CHANNELS, conditioningChannels: 3 });
+  const lesson = controlnetLesson(options, parseControlnetConfig(config));
+  const isZero = (name: string) =>
+    /^controlnet_(down_blocks|mid_block)|^controlnet_cond_embedding\.conv_out/.test(name);
+  const copied = lesson.trainables.filter(({ name }) => !name.startsWith('controlnet_'));
+  const initial = new Map(await loadUnet(model, copied));
+  for (const { name, shape } of lesson.trainables.filter(({ name }) => !initial.has(name))) {
+    initial.set(
+      name,
+      isZero(name) ? new Float32Array(elements(shape)) : torchDefault(name, lesson.trainables, generator),
+    );
+  }
+  const save = async (trained: ReadonlyMap<string, Float32Array>, out: string) => {
+    const tensors = withShapes(lesson.trainables, trained);
+    await saveNetworkFolder(out, { className: 'ControlNetModel', config, tensors }, { dtype: 'F32' });
+    return out;
+  };
+  return { lesson, initial, readsUnet: true, save };
+}
+
+async function t2iAdapterPlan({
+  model,
+  settings,
+  lesson: options,
+  generator,
+}: PlanOptions<'t2i-adapter'>): Promise<LessonPlan> {
+  const widths = model.unet.config.blockOutChannels;
+  const isXl = model.unet.config.addition !== undefined;
+  const config = parseT2iAdapterConfig({
+    adapter_type: isXl ? 'full_adapter_xl' : 'full_adapter',
+    channels: isXl ? [...widths, widths.at(-1)] : widths,
+    downscale_factor: isXl ? 16 : 8,
+  });
+  const factor = totalDownscaleFactor(config);
+  if (settings.resolution % factor !== 0) {
+    throw new UserError(
+      `Cannot train a T2I-Adapter: the resolution must be a multiple of ${factor}, got ${settings.resolution}`,
+    );
+  }
+  const lesson = t2iAdapterLesson(options, config);
+  const initial = lesson.trainables.map(
+    ({ name }) => [name, torchDefault(name, lesson.trainables, generator)] as const,
+  );
+  const save = async (trained: ReadonlyMap<string, Float32Array>, out: string) => {
+    const tensors = withShapes(lesson.trainables, trained);
+    await saveNetworkFolder(
+      out,
+      { className: 'T2IAdapter', config: t2iAdapterJson(config), tensors },
+      { dtype: 'F32' },
+    );
+    return out;
+  };
+  return { lesson, initial: new Map(initial), readsUnet: true, save };
+}
+
+async function loadUnet({ unet }: ModelFolder, trainables: readonly Trainable[]): Promise<Map<string, Float32Array>> {
+  const { tensors } = await findComponentWeights(unet.checkpoint.folder);
+  const values = new Map<string, Float32Array>();
+  for (const { name } of trainables) values.set(name, await loadTensor(tensors.get(name)!));
+  return values;
+}
+
+function withShapes(trainables: readonly Trainable[], trained: ReadonlyMap<string, Float32Array>) {
+  return new Map(trainables.map(({ name, shape }) => [name, { shape, values: trained.get(name)! }]));
+}
+
+/** torch's start of convolutions: weight and bias uniform within 1/√fan-in of the weight. */
+function torchDefault(name: string, trainables: readonly Trainable[], generator: RandomGenerator): Float32Array {
+  const weight = trainables.find((trainable) => trainable.name === name.replace(/bias$/, 'weight'))!;
+  const own = trainables.find((trainable) => trainable.name === name)!;
+  const bound = 1 / Math.sqrt(elements(weight.shape.slice(1)));
+  return generator.uniform(elements(own.shape)).map((value) => (2 * value - 1) * bound);
+}
+
+function elements(shape: readonly number[]): number {
+  return shape.reduce((product, size) => product * size, 1);
+}

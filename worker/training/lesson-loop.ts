@@ -1,0 +1,96 @@
+import { UserError } from '../../shared/errors.ts';
+import { STATE_NAMES } from './adamw.ts';
+import { loadLatestCheckpoint, removeCheckpoints, saveCheckpoint } from './checkpoint-file.ts';
+import { type LearningRateOptions, learningRateAt } from './learning-rate.ts';
+import type { StepFeeds, StepReport, Trainer, TrainerState } from './trainer.ts';
+
+export interface LessonLoopOptions extends LearningRateOptions {
+  readonly trainer: Trainer;
+  readonly initial: TrainerState;
+  /** The feeds of a step, counted from 0. */
+  readonly feeds: (step: number) => StepFeeds;
+  /** Folder of the checkpoints. */
+  readonly checkpointFolder: string;
+  readonly checkpointingSteps: number;
+  /** Tells one lesson from another: a checkpoint of another one is not gone on with. */
+  readonly lessonKey: string;
+  readonly isResumed: boolean;
+}
+
+/** What is known after each run of the device. */
+export interface LessonProgress {
+  /** Steps that are done. */
+  readonly step: number;
+  readonly maxTrainSteps: number;
+  /** Of the run's last step. */
+  readonly learningRate: number;
+  /** Of the run's steps, oldest first. */
+  readonly reports: readonly StepReport[];
+  readonly secondsPerStep: number;
+}
+
+/** A run of the device takes about this long, so that progress and cancel are never far. */
+const SECONDS_PER_RUN = 2;
+
+/**
+ * Takes a lesson's steps, yielding after each run of the device; a caller that stops asking stops the lesson, and it can go
+ * on from its newest checkpoint. Steps draw their randomness from their number, so an interrupted lesson ends with the
+ * weights of an undisturbed one.
+ * @returns the state after the last step
+ * @throws UserError if the checkpoint belongs to another lesson
+ */
+export async function* runLesson(options: LessonLoopOptions): AsyncGenerator<LessonProgress, TrainerState> {
+  const { trainer, maxTrainSteps, checkpointingSteps, isResumed, checkpointFolder } = options;
+  if (!isResumed) await removeCheckpoints(checkpointFolder);
+  const state = (isResumed ? await resumeState(options) : undefined) ?? options.initial;
+  let stepsPerRun = 1;
+  while (state.step < maxTrainSteps) {
+    const first = state.step;
+    const toCheckpoint = checkpointingSteps - (first % checkpointingSteps);
+    const count = Math.min(stepsPerRun, maxTrainSteps - first, toCheckpoint);
+    const steps = Array.from({ length: count }, (_, i) => first + i);
+    const started = performance.now();
+    const rates = steps.map((step) => learningRateAt(step, options));
+    const reports = await trainer.run(state, steps.map(options.feeds), rates);
+    const secondsPerStep = (performance.now() - started) / 1000 / count;
+    stepsPerRun = Math.max(1, Math.round(SECONDS_PER_RUN / secondsPerStep));
+    const broken = reports.find(({ loss, gradNorm }) => !Number.isFinite(loss) || !Number.isFinite(gradNorm));
+    if (broken) {
+      throw new UserError(
+        `Cannot go on with the lesson: its loss must stay finite, got ${broken.loss} before step ${state.step}; a lower learning rate helps`,
+      );
+    }
+    if (state.step % checkpointingSteps === 0 || state.step === maxTrainSteps) await saveState(options, state);
+    yield { step: state.step, maxTrainSteps, learningRate: rates.at(-1)!, reports, secondsPerStep };
+  }
+  return state;
+}
+
+async function saveState(
+  { checkpointFolder, lessonKey }: LessonLoopOptions,
+  { step, vectors }: TrainerState,
+): Promise<void> {
+  const tensors = new Map(STATE_NAMES.map((name) => [name, { shape: [vectors[name].length], values: vectors[name] }]));
+  await saveCheckpoint(checkpointFolder, { step, groups: { state: tensors }, state: { lessonKey } });
+}
+
+async function resumeState({
+  checkpointFolder,
+  lessonKey,
+  initial,
+}: LessonLoopOptions): Promise<TrainerState | undefined> {
+  const checkpoint = await loadLatestCheckpoint(checkpointFolder);
+  if (!checkpoint) return undefined;
+  const vectors = { ...initial.vectors };
+  for (const name of STATE_NAMES) {
+    const values = checkpoint.groups['state']?.get(name)?.values;
+    const isSame = values?.length === initial.vectors[name].length && checkpoint.state['lessonKey'] === lessonKey;
+    if (!values || !isSame) {
+      throw new UserError(
+        `Cannot go on with the lesson: the checkpoint in ${checkpointFolder} must be of the same lesson, got one with other settings or pictures`,
+      );
+    }
+    vectors[name] = values;
+  }
+  return { step: checkpoint.step, vectors };
+}

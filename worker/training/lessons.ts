@@ -1,0 +1,164 @@
+/** The lessons of each method, described: which tensors learn, from which inputs, towards which loss. */
+import { constant, input, mul } from '../graph/operators.ts';
+import { Scope } from '../graph/scope.ts';
+import type { Value } from '../graph/value.ts';
+import { type ControlnetConfig, controlnet } from '../networks/controlnet.ts';
+import { denoiserComponents } from '../networks/denoiser.ts';
+import type { TimeConditions } from '../networks/embeddings.ts';
+import { type T2iAdapterConfig, t2iAdapter } from '../networks/t2i-adapter.ts';
+import { type UnetControls, unet } from '../networks/unet.ts';
+import { SIZE_IDS, type UnetConfig } from '../networks/unet-config.ts';
+import type { Trainable } from './adamw.ts';
+import { diffusionLoss, type LossTarget } from './diffusion-loss.ts';
+import type { Lesson } from './trainer.ts';
+
+export interface LessonOptions {
+  readonly unet: UnetConfig;
+  readonly target: LossTarget;
+  /** Samples per step, class pictures included. */
+  readonly batch: number;
+  /** Side of the square latents. */
+  readonly latentSide: number;
+  readonly tokens: number;
+  /** Pixels per latent. */
+  readonly vaeScaleFactor: number;
+}
+
+/** Names of the inputs that a lesson reads beside those of the loss. */
+export const lessonInputs = {
+  encoderHiddenStates: 'encoder_hidden_states',
+  textEmbeds: 'text_embeds',
+  timeIds: 'time_ids',
+  conditioningImage: 'conditioning_image',
+} as const;
+
+/** Names of the tensors of a LoRA that learns. */
+export const loraTensorNames = {
+  down: (path: string) => `${path}:down`,
+  up: (path: string) => `${path}:up`,
+} as const;
+
+/** The attention projections that the published scripts train. */
+export const LORA_TARGETS = /\.attn\d\.to_(q|k|v|out\.0)$/;
+
+/** Full fine-tuning: every tensor of the UNet learns, under its checkpoint name. */
+export function fineTuneLesson(options: LessonOptions): Lesson {
+  const learning = learnEverything();
+  return unetLesson(options, { unetScope: unetScope({ substitute: learning.substitute }), learning });
+}
+
+/** LoRA: low-rank changes of the attention projections learn, scaled by alpha / rank. */
+export function loraLesson(
+  options: LessonOptions,
+  { loraRank, loraAlpha }: { loraRank: number; loraAlpha: number },
+): Lesson {
+  const learning = learnNamed();
+  const lora = (path: string, [out, features]: readonly number[]) =>
+    LORA_TARGETS.test(path)
+      ? {
+          down: learning.learn(loraTensorNames.down(path), [loraRank, features!]),
+          up: scaled(learning.learn(loraTensorNames.up(path), [out!, loraRank]), loraAlpha / loraRank),
+        }
+      : undefined;
+  return unetLesson(options, { unetScope: unetScope({ lora }), learning });
+}
+
+/** ControlNet: a copy of the UNet's encoder learns to follow the conditioning image, the UNet is frozen. */
+export function controlnetLesson(options: LessonOptions, config: ControlnetConfig): Lesson {
+  const learning = learnEverything();
+  const image = conditioningImage(options, config.conditioningChannels);
+  const component = denoiserComponents.controlnet(0);
+  const scope = new Scope({ name: component, dtype: 'float32', substitute: learning.substitute });
+  const controls: Controls = (inputs) => ({
+    controlnet: controlnet(scope, config, {
+      ...inputs,
+      controlImage: image,
+      conditioningScale: one(),
+      isGuessMode: false,
+    }),
+  });
+  return unetLesson(options, { unetScope: unetScope({}), learning, controls, further: [image] });
+}
+
+/** T2I-Adapter: the adapter learns, the UNet is frozen. */
+export function t2iAdapterLesson(options: LessonOptions, config: T2iAdapterConfig): Lesson {
+  const learning = learnEverything();
+  const image = conditioningImage(options, config.inChannels);
+  const scope = new Scope({ name: denoiserComponents.adapter(0), dtype: 'float32', substitute: learning.substitute });
+  const controls: Controls = () => ({
+    adapterFeatures: t2iAdapter(scope, config, { image, conditioningScale: one() }),
+  });
+  return unetLesson(options, { unetScope: unetScope({}), learning, controls, further: [image] });
+}
+
+type Controls = (inputs: TimeConditions & { sample: Value; encoderHiddenStates: Value }) => UnetControls;
+
+interface LessonParts {
+  readonly unetScope: Scope;
+  readonly learning: { readonly trainables: readonly Trainable[] };
+  readonly controls?: Controls;
+  /** Inputs that the controls read. */
+  readonly further?: readonly Value[];
+}
+
+function unetLesson(
+  options: LessonOptions,
+  { unetScope: scope, learning, controls, further = [] }: LessonParts,
+): Lesson {
+  const { unet: config, batch, latentSide, target, tokens } = options;
+  const float = (name: string, ...shape: number[]) => input(name, { shape: [batch, ...shape], dtype: 'float32' });
+  const encoderHiddenStates = float(lessonInputs.encoderHiddenStates, tokens, config.crossAttentionDim[0]!);
+  const textEmbeds = config.addition && float(lessonInputs.textEmbeds, config.addition.textEmbedDim);
+  const timeIds = config.addition && float(lessonInputs.timeIds, SIZE_IDS);
+  const { loss, sampleLosses, perStep } = diffusionLoss({
+    batch,
+    latentShape: [config.outChannels, latentSide, latentSide],
+    target,
+    predict: (sample, timestep) => {
+      const inputs = { sample, timestep, encoderHiddenStates, textEmbeds, timeIds };
+      return unet(scope, config, inputs, controls?.(inputs));
+    },
+  });
+  const conditions = [encoderHiddenStates, textEmbeds, timeIds].filter((value) => value !== undefined);
+  return {
+    trainables: learning.trainables,
+    loss,
+    perStep: [...perStep, ...conditions, ...further],
+    reported: { sampleLosses },
+  };
+}
+
+function unetScope(hooks: Partial<Pick<Scope['component'], 'substitute' | 'lora'>>): Scope {
+  return new Scope({ name: denoiserComponents.unet, dtype: 'float32', ...hooks });
+}
+
+function conditioningImage({ batch, latentSide, vaeScaleFactor }: LessonOptions, channels: number): Value {
+  const side = latentSide * vaeScaleFactor;
+  return input(lessonInputs.conditioningImage, { shape: [batch, channels, side, side], dtype: 'float32' });
+}
+
+function scaled(value: Value, factor: number): Value {
+  return factor === 1 ? value : mul(value, constant([factor], [], 'float32'));
+}
+
+function one(): Value {
+  return constant([1], [], 'float32');
+}
+
+/** Tensors that learn, by name; asked for twice, a name gives the same value. */
+function learnNamed() {
+  const trainables: Trainable[] = [];
+  const known = new Map<string, Value>();
+  const learn = (name: string, shape: readonly number[]): Value => {
+    const value = known.get(name) ?? input(name, { shape, dtype: 'float32' });
+    if (!known.has(name)) trainables.push({ name, shape, value });
+    known.set(name, value);
+    return value;
+  };
+  return { trainables, learn };
+}
+
+function learnEverything() {
+  const { trainables, learn } = learnNamed();
+  return { trainables, substitute: learn };
+}

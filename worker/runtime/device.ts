@@ -1,3 +1,6 @@
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
 import { encodeOnnxModel } from '../graph/onnx-model.ts';
 import { createSession, type Device } from './session.ts';
 
@@ -21,13 +24,23 @@ export async function chooseDevice(name: DeviceName): Promise<ChosenDevice> {
     await tryDevice(name);
     return { device: name, reason: `${name}, as asked for` };
   }
+  if (!hasCudaProvider()) {
+    return { device: 'cpu', reason: 'cpu, taken by auto: there is no CUDA provider library beside onnxruntime-node' };
+  }
   try {
     await tryDevice('cuda');
     return { device: 'cuda', reason: 'cuda, found by auto' };
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
-    return { device: 'cpu', reason: `cpu, taken by auto (${why})` };
+    return { device: 'cpu', reason: `cpu, taken by auto: ${why}` };
   }
+}
+
+/** ONNX Runtime prints an error of its own when it is asked for a library that is not there. */
+function hasCudaProvider(): boolean {
+  const root = dirname(createRequire(import.meta.url).resolve('onnxruntime-node/package.json'));
+  const folder = join(root, 'bin', 'napi-v6', process.platform, process.arch);
+  return existsSync(join(folder, 'libonnxruntime_providers_cuda.so'));
 }
 
 /** Creates a session that does nothing: the providers load their libraries only then. */

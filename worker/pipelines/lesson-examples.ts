@@ -12,7 +12,7 @@ import { lessonInputs } from '../training/lessons.ts';
 import { modelKey } from '../training/model-key.ts';
 import { cropOrigin, cropPhoto, drawCrop } from '../training/photo-crop.ts';
 import { loadPhotos, type Photo } from '../training/photos.ts';
-import type { Example } from '../training/samples.ts';
+import type { Condition, Conditions, Example } from '../training/samples.ts';
 
 export interface ExampleOptions {
   readonly model: ModelFolder;
@@ -21,7 +21,8 @@ export interface ExampleOptions {
   readonly centerCrop: boolean;
   readonly seed: number;
   readonly instanceImages: string;
-  readonly instancePrompt: string;
+  /** Undefined for a lesson that makes its prompts itself. */
+  readonly instancePrompt: string | undefined;
   /** Control images named like the instance pictures. */
   readonly conditioningImages?: string | undefined;
   readonly prior?: PriorOptions | undefined;
@@ -41,7 +42,7 @@ export interface LessonExamples {
   readonly instances: readonly Example[];
   readonly classes: readonly Example[];
   /** The conditions of an empty prompt. */
-  readonly emptyPrompt: Example['conditions'];
+  readonly emptyPrompt: Conditions;
   /** The pictures' names, for telling one lesson from another. */
   readonly files: readonly string[];
 }
@@ -61,24 +62,38 @@ export async function prepareExamples(options: ExampleOptions): Promise<LessonEx
   const classFiles = prior && (prior.classImages ?? (await generateClassImages(prior, options)));
   const classPhotos =
     classFiles === undefined ? [] : await loadFolder(classFiles, { ...options, onMessage: () => undefined });
-  const encoder = await PromptEncoder.load(model, { ...session, dtype: 'float32' });
-  const encode = (prompt: string) => encoder.encode({ prompt });
-  const prompts = {
-    instance: await encode(options.instancePrompt),
-    class: prior && (await encode(prior.classPrompt)),
-    empty: await encode(''),
-  };
-  await encoder.dispose();
+  const prompts = await encodePrompts(options);
   onMessage(`Encoding ${photos.length + classPhotos.length} pictures at ${resolution} x ${resolution}`);
   const vae = new VaeCodec(model.vae, { ...session, dtype: 'float32' });
   const generator = new RandomGenerator(options.seed);
-  const toExample = (prompt: PromptEmbeds, controls?: readonly Photo[]) => (photo: Photo, i: number) =>
+  const toExample = (prompt: PromptEmbeds | undefined, controls?: readonly Photo[]) => (photo: Photo, i: number) =>
     encodeExample(vae, photo, { prompt, control: controls?.[i], generator, centerCrop: options.centerCrop });
   const instances = await inOrder(photos, toExample(prompts.instance, conditioning));
   const classes = prompts.class ? await inOrder(classPhotos, toExample(prompts.class)) : [];
   await vae.dispose();
   const files = [...photos, ...classPhotos].map(({ file }) => file);
-  return { instances, classes, emptyPrompt: promptConditions(prompts.empty), files };
+  return { instances, classes, emptyPrompt: prompts.empty ? promptConditions(prompts.empty) : {}, files };
+}
+
+interface LessonPrompts {
+  readonly instance?: PromptEmbeds;
+  readonly class?: PromptEmbeds | undefined;
+  readonly empty?: PromptEmbeds;
+}
+
+async function encodePrompts({ model, session, prior, instancePrompt }: ExampleOptions): Promise<LessonPrompts> {
+  if (instancePrompt === undefined) return {};
+  const encoder = await PromptEncoder.load(model, { ...session, dtype: 'float32' });
+  const encode = (prompt: string) => encoder.encode({ prompt });
+  try {
+    return {
+      instance: await encode(instancePrompt),
+      class: prior && (await encode(prior.classPrompt)),
+      empty: await encode(''),
+    };
+  } finally {
+    await encoder.dispose();
+  }
 }
 
 async function loadFolder(folder: string, { resolution, onMessage }: Pick<ExampleOptions, 'resolution' | 'onMessage'>) {
@@ -132,7 +147,7 @@ async function generateClassImages(prior: PriorOptions, options: ExampleOptions)
 }
 
 interface EncodeOptions {
-  readonly prompt: PromptEmbeds;
+  readonly prompt: PromptEmbeds | undefined;
   readonly control: Photo | undefined;
   readonly generator: RandomGenerator;
   readonly centerCrop: boolean;
@@ -147,8 +162,8 @@ async function encodeExample(
   const pixels = cropPhoto(photo, origin);
   const side = Math.sqrt(pixels.length / 3);
   const latents = await vae.encode(float32Tensor(pixels, [1, 3, side, side]), (count) => generator.randn(count));
-  const conditions: Record<string, { dims: number[]; data: Float32Array }> = { ...promptConditions(prompt) };
-  if (prompt.textEmbeds) {
+  const conditions: Record<string, Condition> = prompt ? promptConditions(prompt) : {};
+  if (prompt?.textEmbeds) {
     const { width, height } = photo.originalSize;
     const sizes = [height, width, origin.y, origin.x, side, side];
     conditions[lessonInputs.timeIds] = { dims: [sizes.length], data: Float32Array.from(sizes) };

@@ -2,10 +2,14 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserError } from '../../shared/errors.ts';
-import type { ModelFolder } from '../diffusion/model-folder.ts';
+import type { ModelFolder, TextEncoderFolder } from '../diffusion/model-folder.ts';
 import { readJsonFile } from '../diffusion/network-folder.ts';
+import { tokensOf } from '../diffusion/textual-inversion-file.ts';
+import { loadTokenizer } from '../diffusion/tokenizer.ts';
 import { parseControlnetConfig } from '../networks/controlnet.ts';
+import { denoiserComponents } from '../networks/denoiser.ts';
 import { parseT2iAdapterConfig, totalDownscaleFactor } from '../networks/t2i-adapter.ts';
+import type { Checkpoint } from '../runtime/checkpoint.ts';
 import type { RandomGenerator } from '../runtime/random.ts';
 import { loadTensor } from '../runtime/safetensors.ts';
 import { findComponentWeights } from '../runtime/weight-files.ts';
@@ -13,14 +17,20 @@ import type { Trainable } from '../training/adamw.ts';
 import {
   controlnetLesson,
   fineTuneLesson,
+  INVERSION_NAME,
   type LessonOptions,
   LORA_TARGETS,
   loraLesson,
   loraTensorNames,
   t2iAdapterLesson,
+  textualInversionLesson,
+  tokenInputNames,
 } from '../training/lessons.ts';
 import { loraModulesOf } from '../training/lora-modules.ts';
 import { controlnetJson, t2iAdapterJson } from '../training/network-config.ts';
+import { fillTemplate, OBJECT_TEMPLATES, STYLE_TEMPLATES } from '../training/prompts.ts';
+import type { Conditions } from '../training/samples.ts';
+import { saveEmbedding } from '../training/save-embedding.ts';
 import { saveLora } from '../training/save-lora.ts';
 import { saveModelFolder, saveNetworkFolder } from '../training/save-network.ts';
 import type { SettingsOf, TrainingMethod, TrainingSettings } from '../training/settings.ts';
@@ -30,14 +40,16 @@ export interface LessonPlan {
   readonly lesson: Lesson;
   /** Where the tensors that learn start, by name. */
   readonly initial: ReadonlyMap<string, Float32Array>;
-  /** Whether the frozen UNet is read from its checkpoint. */
-  readonly readsUnet: boolean;
+  /** Checkpoints of the frozen networks, by component. */
+  readonly checkpoints: Readonly<Record<string, Checkpoint>>;
+  /** Prompts of the lesson's own, of which each picture is shown under one. */
+  readonly variants?: readonly Conditions[];
   /** Writes the result and returns the path to it. */
   readonly save: (trained: ReadonlyMap<string, Float32Array>, out: string) => Promise<string>;
 }
 
 /** Methods that can be run today. */
-export type PlannedMethod = Exclude<TrainingMethod, 'textual-inversion' | 'from-scratch'>;
+export type PlannedMethod = Exclude<TrainingMethod, 'from-scratch'>;
 
 interface PlanOptions<M extends TrainingMethod> {
   readonly model: ModelFolder;
@@ -54,6 +66,7 @@ const plans: { readonly [M in PlannedMethod]: MakePlan<M> } = {
   'dreambooth-lora': loraPlan,
   controlnet: controlnetPlan,
   't2i-adapter': t2iAdapterPlan,
+  'textual-inversion': textualInversionPlan,
 };
 
 /** @throws UserError for a method that cannot be run yet */
@@ -82,7 +95,7 @@ async function fineTunePlan({ model, lesson: options }: PlanOptions<'dreambooth'
     await saveModelFolder({ source: model.folder, target: out }, { unet }, { dtype: 'F32' });
     return out;
   };
-  return { lesson, initial: await loadUnet(model, lesson.trainables), readsUnet: false, save };
+  return { lesson, initial: await loadUnet(model, lesson.trainables), checkpoints: {}, save };
 }
 
 async function loraPlan({
@@ -113,7 +126,7 @@ async function loraPlan({
     }
     return file;
   };
-  return { lesson, initial: new Map(initial), readsUnet: true, save };
+  return { lesson, initial: new Map(initial), checkpoints: frozenUnet(model), save };
 }
 
 /** Widths of the published ControlNets' image embedding. */
@@ -138,7 +151,7 @@ async function controlnetPlan({ model, lesson: options, generator }: PlanOptions
     await saveNetworkFolder(out, { className: 'ControlNetModel', config, tensors }, { dtype: 'F32' });
     return out;
   };
-  return { lesson, initial, readsUnet: true, save };
+  return { lesson, initial, checkpoints: frozenUnet(model), save };
 }
 
 async function t2iAdapterPlan({
@@ -173,7 +186,77 @@ async function t2iAdapterPlan({
     );
     return out;
   };
-  return { lesson, initial: new Map(initial), readsUnet: true, save };
+  return { lesson, initial: new Map(initial), checkpoints: frozenUnet(model), save };
+}
+
+async function textualInversionPlan({
+  model,
+  settings,
+  lesson: options,
+}: PlanOptions<'textual-inversion'>): Promise<LessonPlan> {
+  const [encoder, second] = model.textEncoders;
+  if (!encoder || second) {
+    throw new UserError('Cannot train textual inversion: the model must have one text encoder, got an SDXL model');
+  }
+  const { config, checkpoint, tokenizerFolder } = encoder;
+  const { numVectors, placeholderToken: token, initializerToken, learnableProperty } = settings;
+  const row = await initializerRow(encoder, initializerToken);
+  const inversion = (vectors: Float32Array[]) => ({ token, vectors: { text_encoder: vectors } });
+  const addedTokens = tokensOf(inversion(Array(numVectors).fill(row)));
+  const tokenizer = await loadTokenizer(tokenizerFolder, { addedTokens });
+  const templates = { object: OBJECT_TEMPLATES, style: STYLE_TEMPLATES }[learnableProperty];
+  const variants = templates.map((template) => {
+    return tokenConditions(tokenizer.encode(fillTemplate(template, addedTokens)).inputIds, tokenizer.vocabularySize);
+  });
+  const lesson = textualInversionLesson(options, config, numVectors);
+  const initial = new Float32Array(numVectors * config.hiddenSize);
+  for (let i = 0; i < numVectors; i++) initial.set(row, i * config.hiddenSize);
+  const save = async (trained: ReadonlyMap<string, Float32Array>, out: string) => {
+    const values = trained.get(INVERSION_NAME)!;
+    const vectors = addedTokens.map((_, i) => values.slice(i * config.hiddenSize, (i + 1) * config.hiddenSize));
+    await mkdir(out, { recursive: true });
+    const file = join(out, 'learned_embeds.safetensors');
+    await saveEmbedding(file, inversion(vectors));
+    return file;
+  };
+  const checkpoints = { ...frozenUnet(model), text_encoder: checkpoint };
+  return { lesson, initial: new Map([[INVERSION_NAME, initial]]), checkpoints, variants, save };
+}
+
+/** The embedding that the new words start from. */
+async function initializerRow(encoder: TextEncoderFolder, word: string): Promise<Float32Array> {
+  const { config, checkpoint, tokenizerFolder } = encoder;
+  const ids = (await loadTokenizer(tokenizerFolder)).tokenize(word);
+  if (ids.length !== 1) {
+    const got = `"${word}" of ${ids.length}`;
+    throw new UserError(
+      `Cannot train textual inversion: the initializer must be one token of the vocabulary, got ${got}`,
+    );
+  }
+  const { tensors } = await findComponentWeights(checkpoint.folder);
+  const stored = [...tensors.values()].find(({ name }) => name.endsWith('embeddings.token_embedding.weight'))!;
+  const table = await loadTensor(stored);
+  return table.slice(ids[0]! * config.hiddenSize, (ids[0]! + 1) * config.hiddenSize);
+}
+
+/** What the lesson is fed for a prompt with learned words, whose ids follow the vocabulary. */
+function tokenConditions(inputIds: readonly number[], vocabularySize: number): Conditions {
+  const isLearned = (id: number) => id >= vocabularySize;
+  const ids = (values: number[], ...ones: number[]) => {
+    return { dims: [values.length, ...ones], data: BigInt64Array.from(values, BigInt) };
+  };
+  return {
+    [tokenInputNames.inputIds]: ids(inputIds.map((id) => (isLearned(id) ? 0 : id))),
+    [tokenInputNames.invertedRows]: ids(inputIds.map((id) => (isLearned(id) ? id - vocabularySize : 0))),
+    [tokenInputNames.isInverted]: ids(
+      inputIds.map((id) => (isLearned(id) ? 1 : 0)),
+      1,
+    ),
+  };
+}
+
+function frozenUnet({ unet }: ModelFolder): Record<string, Checkpoint> {
+  return { [denoiserComponents.unet]: unet.checkpoint };
 }
 
 async function loadUnet({ unet }: ModelFolder, trainables: readonly Trainable[]): Promise<Map<string, Float32Array>> {

@@ -78,10 +78,10 @@ export async function* train(request: TrainRequest): AsyncGenerator<LessonProgre
   const trainer = await Trainer.create(
     lesson,
     { ...adamw, weightDecay: settings.adamWeightDecay, maxGradNorm: settings.maxGradNorm },
-    { ...request.session, checkpoints: plan.readsUnet ? { unet: model.unet.checkpoint } : {} },
+    { ...request.session, checkpoints: plan.checkpoints },
   );
   try {
-    const samples = sampleOptions(request, { examples, target });
+    const samples = { ...sampleOptions(request, { examples, target }), variants: plan.variants };
     const state = yield* runLesson({
       ...settings,
       trainer,
@@ -128,8 +128,9 @@ function priorOf({ settings, classImages, classImageCache }: TrainRequest): Prio
   return { classPrompt: prompt, numClassImages: settings.numClassImages, classImages, cacheFolder: classImageCache };
 }
 
-/** "a photo of", a rare word of the vocabulary and the class noun, unless the person wrote a prompt. */
-async function instancePromptOf({ model, settings, onMessage }: TrainRequest): Promise<string> {
+/** Undefined for textual inversion, which has prompts of its own; else "a photo of", a rare word of the vocabulary and the class noun, unless the person wrote a prompt. */
+async function instancePromptOf({ model, settings, onMessage }: TrainRequest): Promise<string | undefined> {
+  if (settings.method === 'textual-inversion') return undefined;
   if ('instancePrompt' in settings && settings.instancePrompt !== undefined) return settings.instancePrompt;
   if (!('classNoun' in settings) || settings.classNoun === undefined) {
     throw new UserError('Cannot train: there must be an --instance-prompt, got none');
@@ -165,7 +166,7 @@ function sampleOptions(
 /** A hash of everything that decides a lesson's weights. */
 async function lessonKey(
   request: TrainRequest,
-  details: { prompt: string; files: readonly string[] },
+  details: { prompt: string | undefined; files: readonly string[] },
 ): Promise<string> {
   const { model, settings, seed } = request;
   const { checkpointingSteps: _, validationSteps: __, ...decisive } = settings;

@@ -1,7 +1,8 @@
 /** The lessons of each method, described: which tensors learn, from which inputs, towards which loss. */
-import { constant, input, mul } from '../graph/operators.ts';
+import { cast, constant, greater, input, mul } from '../graph/operators.ts';
 import { Scope } from '../graph/scope.ts';
 import type { Value } from '../graph/value.ts';
+import { type ClipTextConfig, clipTextEncoder } from '../networks/clip.ts';
 import { type ControlnetConfig, controlnet } from '../networks/controlnet.ts';
 import { denoiserComponents } from '../networks/denoiser.ts';
 import type { TimeConditions } from '../networks/embeddings.ts';
@@ -91,23 +92,58 @@ export function t2iAdapterLesson(options: LessonOptions, config: T2iAdapterConfi
   return unetLesson(options, { unetScope: unetScope({}), learning, controls, further: [image] });
 }
 
+/** Names of the inputs that a prompt with learned words is fed by: see tokenInputs. */
+export const tokenInputNames = {
+  inputIds: 'input_ids',
+  invertedRows: 'inverted_rows',
+  isInverted: 'is_inverted',
+} as const;
+
+/** Name of the tensor that textual inversion learns, [numVectors, hiddenSize]. */
+export const INVERSION_NAME = 'inverted_embeddings';
+
+/**
+ * Textual inversion: only the vectors of the new words learn; text encoder and UNet are frozen.
+ * @see Gal et al. 2022 (arXiv 2208.01618), section 3
+ */
+export function textualInversionLesson(options: LessonOptions, config: ClipTextConfig, numVectors: number): Lesson {
+  const learning = learnNamed();
+  const table = learning.learn(INVERSION_NAME, [numVectors, config.hiddenSize]);
+  const ids = (name: string, ...shape: number[]) => input(name, { shape: [options.batch, ...shape], dtype: 'int64' });
+  const inputIds = ids(tokenInputNames.inputIds, options.tokens);
+  const rows = ids(tokenInputNames.invertedRows, options.tokens);
+  const marks = ids(tokenInputNames.isInverted, options.tokens, 1);
+  const isInverted = greater(cast(marks, 'float32'), constant([0], [], 'float32'));
+  const scope = new Scope({ name: 'text_encoder', dtype: 'float32' });
+  const { lastHiddenState } = clipTextEncoder(scope, config, { inputIds, inverted: { table, rows, isInverted } });
+  return unetLesson(options, {
+    unetScope: unetScope({}),
+    learning,
+    encoderHiddenStates: lastHiddenState,
+    further: [inputIds, rows, marks],
+  });
+}
+
 type Controls = (inputs: TimeConditions & { sample: Value; encoderHiddenStates: Value }) => UnetControls;
 
 interface LessonParts {
   readonly unetScope: Scope;
   readonly learning: { readonly trainables: readonly Trainable[] };
   readonly controls?: Controls;
-  /** Inputs that the controls read. */
+  /** The prompt as a value of the graph; fed as it is by default. */
+  readonly encoderHiddenStates?: Value;
+  /** Inputs that the controls or the prompt read. */
   readonly further?: readonly Value[];
 }
 
 function unetLesson(
   options: LessonOptions,
-  { unetScope: scope, learning, controls, further = [] }: LessonParts,
+  { unetScope: scope, learning, controls, further = [], encoderHiddenStates: ownPrompt }: LessonParts,
 ): Lesson {
   const { unet: config, batch, latentSide, target, tokens } = options;
   const float = (name: string, ...shape: number[]) => input(name, { shape: [batch, ...shape], dtype: 'float32' });
-  const encoderHiddenStates = float(lessonInputs.encoderHiddenStates, tokens, config.crossAttentionDim[0]!);
+  const encoderHiddenStates =
+    ownPrompt ?? float(lessonInputs.encoderHiddenStates, tokens, config.crossAttentionDim[0]!);
   const textEmbeds = config.addition && float(lessonInputs.textEmbeds, config.addition.textEmbedDim);
   const timeIds = config.addition && float(lessonInputs.timeIds, SIZE_IDS);
   const { loss, sampleLosses, perStep } = diffusionLoss({
@@ -119,7 +155,9 @@ function unetLesson(
       return unet(scope, config, inputs, controls?.(inputs));
     },
   });
-  const conditions = [encoderHiddenStates, textEmbeds, timeIds].filter((value) => value !== undefined);
+  const conditions = [ownPrompt ? undefined : encoderHiddenStates, textEmbeds, timeIds].filter(
+    (value) => value !== undefined,
+  );
   return {
     trainables: learning.trainables,
     loss,

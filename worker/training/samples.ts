@@ -10,7 +10,15 @@ export interface Example {
   /** [C, H, W], times the scaling factor. */
   readonly latents: Float32Array;
   /** Inputs that go with the picture, without the batch axis: prompt embeds, sizes, conditioning image. */
-  readonly conditions: Readonly<Record<string, { readonly dims: readonly number[]; readonly data: Float32Array }>>;
+  readonly conditions: Conditions;
+}
+
+/** Inputs of one sample by name. */
+export type Conditions = Readonly<Record<string, Condition>>;
+
+export interface Condition {
+  readonly dims: readonly number[];
+  readonly data: Float32Array | BigInt64Array;
 }
 
 export interface SampleOptions {
@@ -30,7 +38,9 @@ export interface SampleOptions {
   /** T2I-Adapters learn from the early, noisy timesteps above all. */
   readonly hasCubicTimesteps?: boolean | undefined;
   /** Share of the instances that are seen with these conditions instead of their own, to learn without a prompt. */
-  readonly emptyPrompt?: { readonly share: number; readonly conditions: Example['conditions'] } | undefined;
+  readonly emptyPrompt?: { readonly share: number; readonly conditions: Conditions } | undefined;
+  /** Further conditions of which every instance is given one at random: the same picture under several prompts. */
+  readonly variants?: readonly Conditions[] | undefined;
 }
 
 /** Odd, so that steps are spread over all seeds. */
@@ -44,7 +54,9 @@ export function stepFeeds(step: number, options: SampleOptions): StepFeeds {
   const { instances, classes, trainBatchSize: count, latentShape } = options;
   const generator = new RandomGenerator((options.seed + Math.imul(step + 1, STEP_STRIDE)) >>> 0);
   const pick = (examples: readonly Example[], i: number) => examples[(step * count + i) % examples.length]!;
-  const seen = Array.from({ length: count }, (_, i) => withEmptyPrompt(pick(instances, i), generator, options));
+  const seen = Array.from({ length: count }, (_, i) => {
+    return withVariant(withEmptyPrompt(pick(instances, i), generator, options), generator, options);
+  });
   if (classes.length > 0) for (let i = 0; i < count; i++) seen.push(pick(classes, i));
   const timesteps = seen.map(() => drawTimestep(generator, options));
   const size = latentShape.reduce((product, dim) => product * dim, 1);
@@ -92,6 +104,11 @@ function withEmptyPrompt(example: Example, generator: RandomGenerator, { emptyPr
   return isEmpty ? { ...example, conditions: { ...example.conditions, ...emptyPrompt.conditions } } : example;
 }
 
+function withVariant(example: Example, generator: RandomGenerator, { variants = [] }: SampleOptions): Example {
+  if (variants.length === 0) return example;
+  return { ...example, conditions: { ...example.conditions, ...variants[generator.randint(variants.length)] } };
+}
+
 /** Adds noise that is the same over each channel. */
 function offsetNoise(
   noise: Float32Array,
@@ -111,11 +128,20 @@ function joinConditions(examples: readonly Example[]): Record<string, Tensor> {
   );
 }
 
-function joinBatch(parts: readonly { readonly dims: readonly number[]; readonly data: Float32Array }[]): Tensor {
-  const [first] = parts as readonly [(typeof parts)[number], ...typeof parts];
-  const data = new Float32Array(first.data.length * parts.length);
+function joinBatch(parts: readonly Condition[]): Tensor {
+  const [first] = parts as readonly [Condition, ...Condition[]];
+  const dims = [parts.length, ...first.dims];
+  const size = first.data.length;
+  if (first.data instanceof BigInt64Array) {
+    const data = new BigInt64Array(size * parts.length);
+    parts.forEach((part, i) => {
+      data.set(part.data as BigInt64Array, i * size);
+    });
+    return { dtype: 'int64', dims, data };
+  }
+  const data = new Float32Array(size * parts.length);
   parts.forEach((part, i) => {
-    data.set(part.data, i * first.data.length);
+    data.set(part.data as Float32Array, i * size);
   });
-  return float32Tensor(data, [parts.length, ...first.dims]);
+  return float32Tensor(data, dims);
 }

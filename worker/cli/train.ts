@@ -1,7 +1,6 @@
 import { join } from 'node:path';
 import { Presets, SingleBar } from 'cli-progress';
 import { loadConfig } from '../../shared/config.ts';
-import { UserError } from '../../shared/errors.ts';
 import { openModelFolder } from '../diffusion/model-folder.ts';
 import { resolveModel } from '../models/registry.ts';
 import { type TrainRequest, train } from '../pipelines/train.ts';
@@ -13,7 +12,6 @@ import { parseTrainFlags } from './train-flags.ts';
 
 async function main(args: string[]): Promise<void> {
   const flags = parseTrainFlags(args);
-  if (flags.instanceMasks !== undefined) throw new UserError('Cannot train: --instance-masks is not there yet');
   const config = loadConfig();
   const folder = await resolveModel(flags.model, config);
   const model = await openModelFolder(folder);

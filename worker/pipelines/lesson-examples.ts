@@ -8,9 +8,10 @@ import { VaeCodec } from '../diffusion/vae-codec.ts';
 import { RandomGenerator } from '../runtime/random.ts';
 import { float32Tensor, type SessionOptions } from '../runtime/session.ts';
 import { ensureClassImages } from '../training/class-images.ts';
+import { lossInputs } from '../training/diffusion-loss.ts';
 import { lessonInputs } from '../training/lessons.ts';
 import { modelKey } from '../training/model-key.ts';
-import { cropOrigin, cropPhoto, drawCrop } from '../training/photo-crop.ts';
+import { cropMask, cropOrigin, cropPhoto, drawCrop } from '../training/photo-crop.ts';
 import { loadPhotos, type Photo } from '../training/photos.ts';
 import type { Condition, Conditions, Example } from '../training/samples.ts';
 
@@ -21,6 +22,8 @@ export interface ExampleOptions {
   readonly centerCrop: boolean;
   readonly seed: number;
   readonly instanceImages: string;
+  /** Masks named like the instance pictures, white where the subject is. */
+  readonly instanceMasks?: string | undefined;
   /** Undefined for a lesson that makes its prompts itself. */
   readonly instancePrompt: string | undefined;
   /** Control images named like the instance pictures. */
@@ -54,7 +57,7 @@ const CLASS_GUIDANCE = 7.5;
 /** Loads, encodes and pairs everything that a lesson sees: latents and prompt embeds are computed once. */
 export async function prepareExamples(options: ExampleOptions): Promise<LessonExamples> {
   const { model, session, resolution, prior, onMessage } = options;
-  const photos = await loadFolder(options.instanceImages, options);
+  const photos = await loadFolder(options.instanceImages, { ...options, masksFolder: options.instanceMasks });
   const conditioning =
     options.conditioningImages === undefined
       ? undefined
@@ -67,7 +70,13 @@ export async function prepareExamples(options: ExampleOptions): Promise<LessonEx
   const vae = new VaeCodec(model.vae, { ...session, dtype: 'float32' });
   const generator = new RandomGenerator(options.seed);
   const toExample = (prompt: PromptEmbeds | undefined, controls?: readonly Photo[]) => (photo: Photo, i: number) =>
-    encodeExample(vae, photo, { prompt, control: controls?.[i], generator, centerCrop: options.centerCrop });
+    encodeExample(vae, photo, {
+      prompt,
+      control: controls?.[i],
+      generator,
+      centerCrop: options.centerCrop,
+      hasMask: options.instanceMasks !== undefined,
+    });
   const instances = await inOrder(photos, toExample(prompts.instance, conditioning));
   const classes = prompts.class ? await inOrder(classPhotos, toExample(prompts.class)) : [];
   await vae.dispose();
@@ -96,8 +105,10 @@ async function encodePrompts({ model, session, prior, instancePrompt }: ExampleO
   }
 }
 
-async function loadFolder(folder: string, { resolution, onMessage }: Pick<ExampleOptions, 'resolution' | 'onMessage'>) {
-  const { photos, warnings } = await loadPhotos(folder, { resolution });
+type FolderOptions = Pick<ExampleOptions, 'resolution' | 'onMessage'> & { masksFolder?: string | undefined };
+
+async function loadFolder(folder: string, { resolution, masksFolder, onMessage }: FolderOptions) {
+  const { photos, warnings } = await loadPhotos(folder, { resolution, masksFolder });
   for (const warning of warnings) onMessage(warning);
   return photos;
 }
@@ -151,13 +162,11 @@ interface EncodeOptions {
   readonly control: Photo | undefined;
   readonly generator: RandomGenerator;
   readonly centerCrop: boolean;
+  readonly hasMask: boolean;
 }
 
-async function encodeExample(
-  vae: VaeCodec,
-  photo: Photo,
-  { prompt, control, generator, centerCrop }: EncodeOptions,
-): Promise<Example> {
+async function encodeExample(vae: VaeCodec, photo: Photo, options: EncodeOptions): Promise<Example> {
+  const { prompt, control, generator, centerCrop, hasMask } = options;
   const origin = cropOrigin(photo, centerCrop ? 'center' : drawCrop(photo, generator));
   const pixels = cropPhoto(photo, origin);
   const side = Math.sqrt(pixels.length / 3);
@@ -171,6 +180,12 @@ async function encodeExample(
   if (control) {
     const image = cropPhoto(control, origin).map((value) => (value + 1) / 2);
     conditions[lessonInputs.conditioningImage] = { dims: [3, side, side], data: image };
+  }
+  if (hasMask) {
+    const latentSide = side / vae.config.vaeScaleFactor;
+    // Class pictures have no mask: their whole area ties the model to what it knew.
+    const mask = cropMask(photo, origin, vae.config.vaeScaleFactor) ?? new Float32Array(latentSide ** 2).fill(1);
+    conditions[lossInputs.mask] = { dims: [1, latentSide, latentSide], data: mask };
   }
   return { latents: latents.data as Float32Array, conditions };
 }

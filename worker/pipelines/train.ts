@@ -24,6 +24,8 @@ export interface TrainRequest {
   readonly settings: TrainingSettings;
   readonly seed: number;
   readonly instanceImages: string;
+  /** Masks named like the instance pictures, white where the subject is. */
+  readonly instanceMasks?: string | undefined;
   readonly classImages?: string | undefined;
   readonly conditioningImages?: string | undefined;
   readonly out: string;
@@ -58,6 +60,7 @@ export async function* train(request: TrainRequest): AsyncGenerator<LessonProgre
       latentSide: settings.resolution / vaeScaleFactor,
       tokens: model.textEncoders[0]!.config.maxPositionEmbeddings,
       vaeScaleFactor,
+      hasMask: request.instanceMasks !== undefined,
     },
   });
   const prompt = await instancePromptOf(request);

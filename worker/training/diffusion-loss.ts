@@ -10,6 +10,8 @@ export interface DiffusionLossOptions {
   /** [channels, height, width] of the latents. */
   readonly latentShape: readonly [number, number, number];
   readonly target: LossTarget;
+  /** Whether the error counts only where a mask says so. */
+  readonly hasMask?: boolean | undefined;
   /** The network's prediction from noised latents [N, C, H, W] and timesteps [N], float32. */
   readonly predict: (noisyLatents: Value, timestep: Value) => Value;
 }
@@ -34,6 +36,8 @@ export const lossInputs = {
   signal: 'signal',
   sigma: 'sigma',
   weights: 'sample_weights',
+  /** [N, 1, H, W] in [0, 1]. */
+  mask: 'loss_mask',
 } as const;
 
 /**
@@ -41,7 +45,13 @@ export const lossInputs = {
  * tells methods apart: 1/B for B instances, λ/B for class pictures, and min-SNR factors on top.
  * @see Ho et al. 2020 (arXiv 2006.11239), eq. 14; Salimans and Ho 2022 (arXiv 2202.00512), appendix D for v
  */
-export function diffusionLoss({ batch, latentShape, target, predict }: DiffusionLossOptions): DiffusionLoss {
+export function diffusionLoss({
+  batch,
+  latentShape,
+  target,
+  predict,
+  hasMask = false,
+}: DiffusionLossOptions): DiffusionLoss {
   const float = (name: string, ...shape: number[]) => input(name, { shape, dtype: 'float32' });
   const [latents, noise] = [
     float(lossInputs.latents, batch, ...latentShape),
@@ -52,7 +62,12 @@ export function diffusionLoss({ batch, latentShape, target, predict }: Diffusion
   const noisyLatents = add(mul(signal, latents), mul(sigma, noise));
   const wanted = target === 'epsilon' ? noise : sub(mul(signal, noise), mul(sigma, latents));
   const difference = sub(cast(predict(noisyLatents, timestep), 'float32'), wanted);
-  const sampleLosses = reshape(reduceMean(mul(difference, difference), [1, 2, 3]), [batch]);
+  const [, height, width] = latentShape;
+  const masks = hasMask ? [float(lossInputs.mask, batch, 1, height, width)] : [];
+  // The mean is over all positions, as kohya's masked loss takes it: a small subject teaches less per step.
+  const errors = masks.reduce(mul, mul(difference, difference));
+  const sampleLosses = reshape(reduceMean(errors, [1, 2, 3]), [batch]);
   const loss = reshape(reduceSum(mul(sampleLosses, weights), [0]), []);
-  return { loss, sampleLosses, noisyLatents, wanted, perStep: [latents, noise, timestep, signal, sigma, weights] };
+  const perStep = [latents, noise, timestep, signal, sigma, weights, ...masks];
+  return { loss, sampleLosses, noisyLatents, wanted, perStep };
 }

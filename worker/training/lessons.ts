@@ -23,6 +23,8 @@ export interface LessonOptions {
   readonly tokens: number;
   /** Pixels per latent. */
   readonly vaeScaleFactor: number;
+  /** Whether the error counts only where the photos' masks show the subject. */
+  readonly hasMask: boolean;
 }
 
 /** Names of the inputs that a lesson reads beside those of the loss. */
@@ -150,6 +152,7 @@ function unetLesson(
     batch,
     latentShape: [config.outChannels, latentSide, latentSide],
     target,
+    hasMask: options.hasMask,
     predict: (sample, timestep) => {
       const inputs = { sample, timestep, encoderHiddenStates, textEmbeds, timeIds };
       return unet(scope, config, inputs, controls?.(inputs));

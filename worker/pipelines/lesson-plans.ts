@@ -88,8 +88,12 @@ function isPlanned(method: TrainingMethod): method is PlannedMethod {
   return method in plans;
 }
 
-async function fineTunePlan({ model, lesson: options }: PlanOptions<'dreambooth' | 'fine-tune'>): Promise<LessonPlan> {
-  const lesson = fineTuneLesson(options);
+async function fineTunePlan({
+  model,
+  settings,
+  lesson: options,
+}: PlanOptions<'dreambooth' | 'fine-tune'>): Promise<LessonPlan> {
+  const lesson = { ...fineTuneLesson(options), hasEma: settings.useEma };
   const save = async (trained: ReadonlyMap<string, Float32Array>, out: string) => {
     const unet = withShapes(lesson.trainables, trained);
     await saveModelFolder({ source: model.folder, target: out }, { unet }, { dtype: 'F32' });

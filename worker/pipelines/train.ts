@@ -88,7 +88,7 @@ export async function* train(request: TrainRequest): AsyncGenerator<LessonProgre
     const state = yield* runLesson({
       ...settings,
       trainer,
-      initial: initialState(lesson.trainables, plan.initial),
+      initial: initialState(lesson.trainables, plan.initial, { hasEma: lesson.hasEma ?? false }),
       feeds: (step) => stepFeeds(step, samples),
       checkpointFolder: `${request.out}.checkpoints`,
       lessonKey: await lessonKey(request, { prompt, files: examples.files }),
@@ -104,7 +104,6 @@ export async function* train(request: TrainRequest): AsyncGenerator<LessonProgre
 function refuseUnsupported(settings: TrainingSettings): void {
   const unsupported: readonly (readonly [flag: string, isAsked: boolean])[] = [
     ['--train-text-encoder', 'trainTextEncoder' in settings && settings.trainTextEncoder],
-    ['--use-ema', 'useEma' in settings && settings.useEma],
     ['--mixed-precision fp16', settings.mixedPrecision !== 'no'],
     ['--gradient-checkpointing', settings.gradientCheckpointing],
     ['--validation-prompt', settings.validationPrompt !== undefined],

@@ -42,19 +42,22 @@ export interface Trainable {
   readonly value: Value;
 }
 
-/** Scalars of one step that the host computes: the schedule's learning rate, and 1 - β^t of both moments. */
+/** Scalars of one step that the host computes: the schedule's learning rate, 1 - β^t of both moments, and EMA's decay. */
 export const adamwInputs = {
   learningRate: 'learning_rate',
   biasCorrection1: 'bias_correction_1',
   biasCorrection2: 'bias_correction_2',
+  emaDecay: 'ema_decay',
 } as const;
 
 /** The optimizer's state: all trainables one after another in one vector, and a vector for each moment. */
 export const STATE_NAMES = ['parameters', 'first_moments', 'second_moments'] as const;
+/** The moving average of the parameters, where one is kept. */
+export const EMA_NAME = 'moving_average';
 export type StateName = (typeof STATE_NAMES)[number];
 
 export interface AdamwStep {
-  /** The three vectors of the state, before and after. */
+  /** The vectors of the state, before and after. */
   readonly carried: { readonly before: Value; readonly after: Value }[];
   readonly perStep: readonly Value[];
   /** What was to be reported, and grad_norm: the L2 norm of all gradients before clipping. */
@@ -71,7 +74,7 @@ export interface AdamwStep {
 export function adamwStep(
   trainables: readonly Trainable[],
   gradients: readonly Value[],
-  { reported, ...options }: AdamwOptions & { reported: Readonly<Record<string, Value>> },
+  { reported, hasEma, ...options }: AdamwOptions & { reported: Readonly<Record<string, Value>>; hasEma: boolean },
 ): AdamwStep {
   const sizes = trainables.map(({ shape }) => elementCount(shape));
   const total = sizes.reduce((sum, size) => sum + size, 0);
@@ -80,8 +83,10 @@ export function adamwStep(
     Value,
     Value,
   ];
-  const scalars = Object.values(adamwInputs).map((name) => input(name, { shape: [], dtype: 'float32' }));
-  const [learningRate, correction1, correction2] = scalars as [Value, Value, Value];
+  const fedScalar = (name: string) => input(name, { shape: [], dtype: 'float32' });
+  const learningRate = fedScalar(adamwInputs.learningRate);
+  const correction1 = fedScalar(adamwInputs.biasCorrection1);
+  const correction2 = fedScalar(adamwInputs.biasCorrection2);
   const whole = concat(
     gradients.map((gradient, i) => reshape(gradient, [sizes[i]!])),
     0,
@@ -99,15 +104,25 @@ export function adamwStep(
     [next, nextFirst, nextSecond, gradNorm, ...Object.values(reported)],
     slices(trainables, sizes, parameters),
   ) as [Value, Value, Value, ...Value[]];
+  const ema = hasEma ? movingAverage(nextParameters) : undefined;
   return {
     carried: [
       { before: parameters, after: nextParameters },
       { before: first, after: after1 },
       { before: second, after: after2 },
+      ...(ema ? [ema.carried] : []),
     ],
-    perStep: scalars,
+    perStep: [learningRate, correction1, correction2, ...(ema ? [ema.decay] : [])],
     reported: Object.fromEntries(names.map((name, i) => [name, values[i]!])),
   };
+}
+
+/** ema ← ema - (1 - d)·(ema - p), as diffusers' EMAModel. */
+function movingAverage(parameters: Value): { carried: AdamwStep['carried'][number]; decay: Value } {
+  const before = input(EMA_NAME, { shape: parameters.shape, dtype: 'float32' });
+  const decay = input(adamwInputs.emaDecay, { shape: [], dtype: 'float32' });
+  const after = sub(before, mul(sub(constant([1], [], 'float32'), decay), sub(before, parameters)));
+  return { carried: { before, after }, decay };
 }
 
 /** Where each trainable lies in the vector of all parameters. */

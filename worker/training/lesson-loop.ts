@@ -1,8 +1,7 @@
 import { UserError } from '../../shared/errors.ts';
-import { STATE_NAMES } from './adamw.ts';
 import { loadLatestCheckpoint, removeCheckpoints, saveCheckpoint } from './checkpoint-file.ts';
 import { type LearningRateOptions, learningRateAt } from './learning-rate.ts';
-import type { StepFeeds, StepReport, Trainer, TrainerState } from './trainer.ts';
+import { type StepFeeds, type StepReport, type Trainer, type TrainerState, vectorNames } from './trainer.ts';
 
 export interface LessonLoopOptions extends LearningRateOptions {
   readonly trainer: Trainer;
@@ -70,7 +69,9 @@ async function saveState(
   { checkpointFolder, lessonKey }: LessonLoopOptions,
   { step, vectors }: TrainerState,
 ): Promise<void> {
-  const tensors = new Map(STATE_NAMES.map((name) => [name, { shape: [vectors[name].length], values: vectors[name] }]));
+  const tensors = new Map(
+    vectorNames({ step, vectors }).map((name) => [name, { shape: [vectors[name]!.length], values: vectors[name]! }]),
+  );
   await saveCheckpoint(checkpointFolder, { step, groups: { state: tensors }, state: { lessonKey } });
 }
 
@@ -82,9 +83,9 @@ async function resumeState({
   const checkpoint = await loadLatestCheckpoint(checkpointFolder);
   if (!checkpoint) return undefined;
   const vectors = { ...initial.vectors };
-  for (const name of STATE_NAMES) {
+  for (const name of vectorNames(initial)) {
     const values = checkpoint.groups['state']?.get(name)?.values;
-    const isSame = values?.length === initial.vectors[name].length && checkpoint.state['lessonKey'] === lessonKey;
+    const isSame = values?.length === initial.vectors[name]?.length && checkpoint.state['lessonKey'] === lessonKey;
     if (!values || !isSame) {
       throw new UserError(
         `Cannot go on with the lesson: the checkpoint in ${checkpointFolder} must be of the same lesson, got one with other settings or pictures`,

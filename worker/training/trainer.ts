@@ -7,6 +7,7 @@ import {
   type AdamwOptions,
   adamwInputs,
   adamwStep,
+  EMA_NAME,
   elementCount,
   STATE_NAMES,
   type StateName,
@@ -20,6 +21,8 @@ export interface Lesson {
   readonly loss: Value;
   /** Inputs that differ from step to step. */
   readonly perStep: readonly Value[];
+  /** Whether a moving average of the parameters is kept beside them. */
+  readonly hasEma?: boolean;
   /** Further values to report of every step. */
   readonly reported: Readonly<Record<string, Value>>;
 }
@@ -39,14 +42,15 @@ export interface StepReport {
 export interface TrainerState {
   /** Optimizer steps that have been taken. */
   step: number;
-  /** All trainables one after another, and the moments in the same order. */
-  readonly vectors: Record<StateName, Float32Array>;
+  /** All trainables one after another, the moments in the same order, and the moving average if one is kept. */
+  readonly vectors: Record<StateName, Float32Array> & { [EMA_NAME]?: Float32Array };
 }
 
-/** Starts a lesson's state from the initial values of what it trains. */
+/** Starts a lesson's state from the initial values of what it trains; the average, if one is kept, starts there too. */
 export function initialState(
   trainables: readonly Trainable[],
   values: ReadonlyMap<string, Float32Array>,
+  { hasEma = false }: { hasEma?: boolean } = {},
 ): TrainerState {
   const total = trainables.reduce((sum, { shape }) => sum + elementCount(shape), 0);
   const parameters = new Float32Array(total);
@@ -60,17 +64,19 @@ export function initialState(
     offset += size;
   }
   const zeros = () => new Float32Array(total);
-  return { step: 0, vectors: { parameters, first_moments: zeros(), second_moments: zeros() } };
+  const average = hasEma ? { [EMA_NAME]: parameters.slice() } : {};
+  return { step: 0, vectors: { parameters, first_moments: zeros(), second_moments: zeros(), ...average } };
 }
 
-/** Cuts the trained tensors out of a state. */
+/** Cuts the trained tensors out of a state: the averaged ones if an average was kept. */
 export function trainedTensors(trainables: readonly Trainable[], { vectors }: TrainerState): Map<string, Float32Array> {
+  const learned = vectors[EMA_NAME] ?? vectors.parameters;
   let end = 0;
   return new Map(
     trainables.map(({ name, shape }) => {
       const start = end;
       end += elementCount(shape);
-      return [name, vectors.parameters.slice(start, end)];
+      return [name, learned.slice(start, end)];
     }),
   );
 }
@@ -93,7 +99,11 @@ export class Trainer {
       loss,
       trainables.map(({ value }) => value),
     );
-    const optimizer = adamwStep(trainables, slopes, { ...adamw, reported: { loss, ...reported } });
+    const optimizer = adamwStep(trainables, slopes, {
+      ...adamw,
+      hasEma: lesson.hasEma ?? false,
+      reported: { loss, ...reported },
+    });
     const session = await compileLoop({ ...optimizer, perStep: [...perStep, ...optimizer.perStep] }, options);
     return new Trainer(session, lesson, adamw);
   }
@@ -105,12 +115,12 @@ export class Trainer {
   async run(state: TrainerState, steps: readonly StepFeeds[], learningRates: readonly number[]): Promise<StepReport[]> {
     const results = await this.#session.run({
       [loopNames.iterations]: int64Tensor([steps.length], []),
-      ...Object.fromEntries(STATE_NAMES.map((name) => [loopNames.initial(name), vector(state.vectors[name])])),
+      ...Object.fromEntries(vectorNames(state).map((name) => [loopNames.initial(name), vector(state.vectors[name]!)])),
       ...stackFeeds(
         [...steps.keys()].map((i) => ({ ...steps[i], ...this.#optimizerFeeds(state.step + i + 1, learningRates[i]!) })),
       ),
     });
-    for (const name of STATE_NAMES) state.vectors[name] = results[loopNames.final(name)]!.data as Float32Array;
+    for (const name of vectorNames(state)) state.vectors[name] = results[loopNames.final(name)]!.data as Float32Array;
     state.step += steps.length;
     return steps.map((_, i) => this.#report(results, i, steps.length));
   }
@@ -126,6 +136,7 @@ export class Trainer {
       [adamwInputs.learningRate]: scalar(learningRate),
       [adamwInputs.biasCorrection1]: scalar(1 - this.#adamw.beta1 ** t),
       [adamwInputs.biasCorrection2]: scalar(1 - this.#adamw.beta2 ** t),
+      ...(this.#lesson.hasEma && { [adamwInputs.emaDecay]: scalar(emaDecayAt(t)) }),
     };
   }
 
@@ -140,6 +151,19 @@ export class Trainer {
       reported: Object.fromEntries(Object.keys(this.#lesson.reported).map((name) => [name, entry(name)])),
     };
   }
+}
+
+/** Names of the vectors that a state holds. */
+export function vectorNames({ vectors }: TrainerState): (StateName | typeof EMA_NAME)[] {
+  return vectors[EMA_NAME] ? [...STATE_NAMES, EMA_NAME] : [...STATE_NAMES];
+}
+
+/**
+ * The decay of diffusers' EMAModel: min(0.9999, (1 + s)/(10 + s)) with s = t - 1, and 0 at the first step.
+ * @param t  the optimizer's step, counted from 1
+ */
+export function emaDecayAt(t: number): number {
+  return t <= 1 ? 0 : Math.min(0.9999, t / (9 + t));
 }
 
 function vector(data: Float32Array): Tensor {

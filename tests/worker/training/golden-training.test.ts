@@ -2,7 +2,7 @@ import { beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { alphasCumprod } from '../../../worker/diffusion/schedulers/noise-schedule.ts';
 import { parseSchedulerConfig } from '../../../worker/diffusion/schedulers/scheduler-config.ts';
 import { gradients } from '../../../worker/graph/gradient.ts';
-import { cast, constant, greater, input } from '../../../worker/graph/operators.ts';
+import { cast, constant, greater, input, mul, reduceSum, reshape, sub } from '../../../worker/graph/operators.ts';
 import { Scope } from '../../../worker/graph/scope.ts';
 import { parametersOf, type Value } from '../../../worker/graph/value.ts';
 import { clipTextEncoder, parseClipTextConfig } from '../../../worker/networks/clip.ts';
@@ -384,3 +384,25 @@ function expectClose(actual: Float32Array, expected: readonly number[], toleranc
     expect(Math.abs(actual[i]! - value), `[${i}] is ${actual[i]}, expected ${value}`).toBeLessThan(tolerance * size);
   });
 }
+
+test('a moving average follows the parameters as diffusers EMAModel does', async () => {
+  const [value, wanted] = [
+    input('p', { shape: [3], dtype: 'float32' }),
+    input('wanted', { shape: [3], dtype: 'float32' }),
+  ];
+  const trainables = [{ name: 'p', shape: [3], value }];
+  const difference = sub(value, wanted);
+  const loss = reshape(reduceSum(mul(difference, difference), [0]), []);
+  const trainer = await createTrainer({ trainables, loss, perStep: [wanted], reported: {}, hasEma: true });
+  const start = Float32Array.of(1, -2, 0.5);
+  const state = initialState(trainables, new Map([['p', start]]), { hasEma: true });
+  let expected = [...start];
+  for (let step = 0; step < 5; step++) {
+    await trainer.run(state, [{ wanted: float32Tensor(Float32Array.of(0, 0, 0), [3]) }], [0.1]);
+    // EMAModel.get_decay: (1 + s)/(10 + s) with s the steps before this one, 0 at the first.
+    const decay = step === 0 ? 0 : (1 + step) / (10 + step);
+    expected = expected.map((average, i) => average - (1 - decay) * (average - state.vectors.parameters[i]!));
+    expectClose(trainedTensors(trainables, state).get('p')!, expected, 1e-6);
+  }
+  expect(state.vectors.parameters[0]).not.toBeCloseTo(expected[0]!, 2);
+});

@@ -1,4 +1,5 @@
 /** The blocks that UNet, ControlNet and VAE are made of. */
+import { shapeToString } from '../graph/dim.ts';
 import {
   add,
   attention,
@@ -10,7 +11,7 @@ import {
   unflattenSpatial,
 } from '../graph/operators.ts';
 import type { Scope } from '../graph/scope.ts';
-import type { Value } from '../graph/value.ts';
+import { GraphError, type Value } from '../graph/value.ts';
 import { conv2d, dense, densePointwise, type GroupNormOptions, groupNorm, layerNorm } from './layers.ts';
 import type { UnetConfig } from './unet-config.ts';
 
@@ -149,7 +150,7 @@ export function downBlock(
       x = unetResnet(scope.at('resnets', j), x, config.blockOutChannels[level]!, context);
       if (hasAttention) x = unetTransformer(scope.at('attentions', j), x, level, context);
       // With attention the feature enters after the last pair, so that both its skip and the downsampler see it.
-      if (hasAttention && j === layers - 1 && adapterFeature) x = add(x, adapterFeature);
+      if (hasAttention && j === layers - 1 && adapterFeature) x = addFeature(x, adapterFeature);
       skips.push(x);
     }
     if (level < config.blockOutChannels.length - 1) {
@@ -158,11 +159,18 @@ export function downBlock(
     }
     if (!hasAttention && adapterFeature) {
       // Without attention it enters at the very end, in place: the last skip changes with the result.
-      x = add(x, adapterFeature);
+      x = addFeature(x, adapterFeature);
       skips[skips.length - 1] = x;
     }
     return { x, skips };
   });
+}
+
+/** Adds an adapter's feature, of batch 1 or N; a size that would merely broadcast was made for another network. */
+export function addFeature(x: Value, feature: Value): Value {
+  const [own, wanted] = [feature, x].map(({ shape }) => shapeToString(shape.slice(1)));
+  if (own !== wanted) throw new GraphError(`needs a T2I-Adapter feature of ${wanted}, got ${own}`);
+  return add(x, feature);
 }
 
 export function midBlock(scope: Scope, x: Value, context: UnetContext): Value {

@@ -1,7 +1,7 @@
 import { add } from '../graph/operators.ts';
 import type { Scope } from '../graph/scope.ts';
 import type { Value } from '../graph/value.ts';
-import { downBlock, midBlock, upBlock } from './blocks.ts';
+import { addFeature, downBlock, midBlock, upBlock } from './blocks.ts';
 import { type TimeConditions, timeEmbedding } from './embeddings.ts';
 import { conv2d, groupNorm } from './layers.ts';
 import type { UnetConfig } from './unet-config.ts';
@@ -56,7 +56,7 @@ export function unet(scope: Scope, config: UnetConfig, inputs: UnetInputs, contr
     });
     x = midBlock(scope.at('mid_block'), x, context);
     // SDXL's adapters have one feature more than there are down blocks: it belongs to the middle.
-    if (features.length > 0) x = add(x, features.shift()!);
+    if (features.length > 0) x = addFeature(x, features.shift()!);
     if (controls.controlnet) {
       const { downBlockResiduals, midBlockResidual } = controls.controlnet;
       skips = skips.map((skip, i) => add(skip, downBlockResiduals[i]!));

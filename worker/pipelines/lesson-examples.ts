@@ -46,7 +46,7 @@ export interface LessonExamples {
   readonly classes: readonly Example[];
   /** The conditions of an empty prompt. */
   readonly emptyPrompt: Conditions;
-  /** The pictures' names, for telling one lesson from another. */
+  /** Paths of all pictures, for telling one lesson from another. */
   readonly files: readonly string[];
 }
 
@@ -80,7 +80,7 @@ export async function prepareExamples(options: ExampleOptions): Promise<LessonEx
   const instances = await inOrder(photos, toExample(prompts.instance, conditioning));
   const classes = prompts.class ? await inOrder(classPhotos, toExample(prompts.class)) : [];
   await vae.dispose();
-  const files = [...photos, ...classPhotos].map(({ file }) => file);
+  const files = [...photos, ...(conditioning ?? []), ...classPhotos].map(({ file }) => file);
   return { instances, classes, emptyPrompt: prompts.empty ? promptConditions(prompts.empty) : {}, files };
 }
 

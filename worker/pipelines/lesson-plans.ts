@@ -166,11 +166,14 @@ async function t2iAdapterPlan({
 }: PlanOptions<'t2i-adapter'>): Promise<LessonPlan> {
   const widths = model.unet.config.blockOutChannels;
   const isXl = model.unet.config.addition !== undefined;
-  const config = parseT2iAdapterConfig({
-    adapter_type: isXl ? 'full_adapter_xl' : 'full_adapter',
-    channels: isXl ? [...widths, widths.at(-1)] : widths,
-    downscale_factor: isXl ? 16 : 8,
-  });
+  const config = parseT2iAdapterConfig(
+    {
+      adapter_type: isXl ? 'full_adapter_xl' : 'full_adapter',
+      channels: isXl ? [...widths, widths.at(-1)] : widths,
+      downscale_factor: isXl ? 16 : 8,
+    },
+    `a T2I-Adapter for ${model.folder}`,
+  );
   const factor = totalDownscaleFactor(config);
   if (settings.resolution % factor !== 0) {
     throw new UserError(

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { stat } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { UserError } from '../../shared/errors.ts';
 import type { ModelFolder } from '../diffusion/model-folder.ts';
 import { alphasCumprod } from '../diffusion/schedulers/noise-schedule.ts';
@@ -172,7 +172,7 @@ async function lessonKey(
 ): Promise<string> {
   const { model, settings, seed } = request;
   const { checkpointingSteps: _, validationSteps: __, ...decisive } = settings;
-  const files = await Promise.all(details.files.map(async (file) => [file, (await stat(file)).size]));
-  const text = JSON.stringify([await modelKey(model), decisive, seed, details.prompt, files]);
-  return createHash('sha256').update(text).digest('hex');
+  const hash = createHash('sha256').update(JSON.stringify([await modelKey(model), decisive, seed, details.prompt]));
+  for (const file of details.files) hash.update(await readFile(file));
+  return hash.digest('hex');
 }

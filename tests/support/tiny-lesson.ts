@@ -1,0 +1,85 @@
+/** What lessons of tiny models need: a model folder, photos, and a run of `train` from start to end. */
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import sharp from 'sharp';
+import { openModelFolder } from '../../worker/diffusion/model-folder.ts';
+import { type TrainRequest, train } from '../../worker/pipelines/train.ts';
+import { loadTensor, readSafetensorsHeader, saveSafetensors } from '../../worker/runtime/safetensors.ts';
+import { completeSettings, type GivenSettings, traitsOf } from '../../worker/training/settings.ts';
+import { saveTinyNetwork, saveTinyPipeline } from './tiny-folder.ts';
+
+/** Pixels of the photos' sides. */
+export const SIDE = 64;
+
+/** As many levels as adapters feed, and no more layers than lessons of a second allow. */
+const UNET = {
+  sample_size: 8,
+  block_out_channels: [8, 16, 16, 16],
+  norm_num_groups: 4,
+  layers_per_block: 1,
+  attention_head_dim: 2,
+  cross_attention_dim: 12,
+};
+/** Brings the tiny VAE's latents to about unit deviation. */
+const SCALING_FACTOR = 2;
+
+/** Writes a model that a lesson of a few seconds can teach: a small UNet, and a VAE that is sure of its latents. */
+export async function saveTinyStudent(folder: string): Promise<void> {
+  await saveTinyPipeline(folder);
+  await saveTinyNetwork(join(folder, 'unet'), 'UNet2DConditionModel', UNET);
+  const config = join(folder, 'vae', 'config.json');
+  const json = JSON.parse(await readFile(config, 'utf8'));
+  await writeFile(config, JSON.stringify({ ...json, scaling_factor: SCALING_FACTOR }));
+  await narrowPosterior(join(folder, 'vae', 'diffusion_pytorch_model.safetensors'));
+}
+
+/** Sets the log variance to -20: golden weights would bury a picture's latents in noise. */
+async function narrowPosterior(file: string): Promise<void> {
+  const { tensors } = await readSafetensorsHeader(file);
+  const changed = await Promise.all(
+    [...tensors.values()].map(async (stored) => {
+      const values = await loadTensor(stored);
+      const half = values.length / 2;
+      if (stored.name === 'quant_conv.weight') values.fill(0, half);
+      if (stored.name === 'quant_conv.bias') values.fill(-20, half);
+      return [stored.name, { dtype: 'F32', shape: stored.shape, values }] as const;
+    }),
+  );
+  await saveSafetensors(file, changed);
+}
+
+/** Writes a plain picture of each colour. */
+export async function savePhotos(folder: string, colours: readonly string[]): Promise<void> {
+  await mkdir(folder);
+  for (const [i, background] of colours.entries()) {
+    const picture = sharp({ create: { width: SIDE, height: SIDE, channels: 3, background } });
+    await picture.png().toFile(join(folder, `${i}.png`));
+  }
+}
+
+export type TinyRequest = Partial<TrainRequest> & { readonly instanceImages: string; readonly out: string };
+
+/** Runs a lesson from start to end. */
+export async function runTinyLesson(
+  model: string,
+  given: GivenSettings,
+  request: TinyRequest,
+): Promise<{ losses: number[]; result: string }> {
+  const opened = await openModelFolder(model);
+  const settings = completeSettings({ resolution: SIDE, gradientAccumulationSteps: 1, ...given }, traitsOf(opened));
+  const loop = train({
+    model: opened,
+    settings,
+    seed: 1,
+    isResumed: false,
+    classImageCache: `${request.out}.class-images`,
+    session: { device: 'cpu', threads: 1 },
+    onMessage: () => undefined,
+    ...request,
+  });
+  const losses: number[] = [];
+  for (let next = await loop.next(); ; next = await loop.next()) {
+    if (next.done) return { losses, result: next.value };
+    losses.push(...next.value.reports.map(({ loss }) => loss));
+  }
+}

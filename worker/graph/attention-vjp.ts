@@ -5,32 +5,34 @@ import type { VjpRule } from './vjp-rule.ts';
 
 /**
  * Gradient of attention. The probabilities P = softmax(Q·Kᵀ/√d + bias) are computed again: the fused operator keeps none.
- * V̄ = Pᵀ·Ō; P̄ = Ō·Vᵀ; S̄ = P∘(P̄ - rowsum(P̄∘P)); Q̄ = S̄·K/√d; K̄ = S̄ᵀ·Q/√d
+ * V̄ = Pᵀ·Ō; P̄ = Ō·Vᵀ; S̄ = P∘(P̄ - rowsum(Ō∘O)); Q̄ = S̄·K/√d; K̄ = S̄ᵀ·Q/√d.
+ * The row sums are taken over the result and the scale is put on queries, [S, d], rather than on the scores, [S, T].
  * @see Dao et al. 2022 (arXiv 2205.14135), appendix B.2
  */
-export const attentionVjp: VjpRule<'Attention'> = (ct, { inputs, attributes: { numHeads, isCausal } }) => {
-  const [query, key, value, bias] = inputs;
-  const features = Number(query.shape[2]);
-  const scale = scalar(1 / Math.sqrt(features / numHeads), query);
-  const [q, k, v, output] = [query, key, value, ct].map((x) => splitHeads(x, numHeads)) as [Value, Value, Value, Value];
-  let scores = mul(matMul(q, k, { transposeA: false, transposeB: true }), scale);
+export const attentionVjp: VjpRule<'Attention'> = (ct, attention) => {
+  const {
+    inputs: [query, key, value, bias],
+    attributes: { numHeads, isCausal },
+  } = attention;
+  const scale = scalar(1 / Math.sqrt(Number(query.shape[2]) / numHeads), query);
+  const [q, k, v, output, outputCt] = [mul(query, scale), key, value, attention, ct].map((x) =>
+    splitHeads(x, numHeads),
+  ) as [Value, Value, Value, Value, Value];
+  let scores = matMul(q, k, { transposeA: false, transposeB: true });
   if (bias) scores = add(scores, bias);
   if (isCausal) scores = add(scores, causalBias(Number(query.shape[1]), query));
   const probabilities = softmax(scores);
-  const scoresCt = () => {
-    const weighted = mul(matMul(output, v, { transposeA: false, transposeB: true }), probabilities);
-    return sub(weighted, mul(probabilities, reduceSum(weighted, [3])));
-  };
-  // One node, however many of query, key and bias ask for it.
+  // One node, however many of query and key ask for it.
   let shared: Value | undefined;
-  const sharedScoresCt = () => {
-    shared ??= scoresCt();
+  const scoresCt = () => {
+    const probabilitiesCt = matMul(outputCt, v, { transposeA: false, transposeB: true });
+    shared ??= mul(probabilities, sub(probabilitiesCt, reduceSum(mul(outputCt, output), [3])));
     return shared;
   };
   return [
-    () => mergeHeads(mul(matMul(sharedScoresCt(), k, { transposeA: false, transposeB: false }), scale)),
-    () => mergeHeads(mul(matMul(sharedScoresCt(), q, { transposeA: true, transposeB: false }), scale)),
-    () => mergeHeads(matMul(probabilities, output, { transposeA: true, transposeB: false })),
+    () => mul(mergeHeads(matMul(scoresCt(), k, { transposeA: false, transposeB: false })), scale),
+    () => mergeHeads(matMul(scoresCt(), q, { transposeA: true, transposeB: false })),
+    () => mergeHeads(matMul(probabilities, outputCt, { transposeA: true, transposeB: false })),
     undefined,
   ];
 };

@@ -16,7 +16,9 @@ export const cpuRules: LowerRules = {
   },
   Geglu: (lowering, value) => {
     const [projected] = value.inputs;
-    return projected.op === 'Linear' || projected.op === 'LoraLinear'
+    // A backward pass reads the whole projection, which would then be computed twice.
+    const isOnlyUser = lowering.usersOf(projected).length === 1;
+    return isOnlyUser && (projected.op === 'Linear' || projected.op === 'LoraLinear')
       ? projectedGeglu(lowering, projected, value.shape)
       : portableRules.Geglu(lowering, value);
   },

@@ -84,8 +84,7 @@ describe('mismatch inside a network is reported where it is', () => {
       () => unetWith({ timestep: f32(n) }),
     ],
     [
-      'unet: down_blocks.0: cannot apply Add: needs shapes that broadcast, ' +
-        'got [batch, 8, 8*h, 8*w] and [batch, 8, h, w]',
+      'unet: down_blocks.0: needs a T2I-Adapter feature of [8, 8*h, 8*w], got [8, h, w]',
       () => unetWith({}, { adapterFeatures: [f32(batch, 8, h, w)] }),
     ],
     [

@@ -87,7 +87,8 @@ interface FolderDownload {
 async function downloadFolder(hub: Hub, repository: HubRepository, download: FolderDownload): Promise<void> {
   const { files, partial, listener } = download;
   await mkdir(partial, { recursive: true });
-  await removeStrangers(partial, files);
+  const paths = files.map(({ path }) => path);
+  await removeStrangers(partial, new Set(paths.flatMap((path) => [path, `${path}.part`, `${path}.part.etag`])));
   await refuseFullDisk(repository.id, download);
   listener.onStart(files);
   await inParallel(hub, files, async (file, fileHub) => {
@@ -95,11 +96,12 @@ async function downloadFolder(hub: Hub, repository: HubRepository, download: Fol
     await downloadFile(fileHub, repository, file, { target: join(partial, file.path), onBytes });
     listener.onWhole(file);
   });
+  // A process that was killed when a file was whole may have left the notes of its download.
+  await removeStrangers(partial, new Set(paths));
 }
 
 /** An interrupted download of another revision or variant leaves files that must not get into this model. */
-async function removeStrangers(partial: string, files: readonly HubFile[]): Promise<void> {
-  const ours = new Set(files.flatMap(({ path }) => [path, `${path}.part`, `${path}.part.etag`]));
+async function removeStrangers(partial: string, ours: ReadonlySet<string>): Promise<void> {
   const entries = await readdir(partial, { recursive: true, withFileTypes: true });
   for (const entry of entries.reverse()) {
     const path = join(entry.parentPath, entry.name);

@@ -260,6 +260,16 @@ test('files of another variant do not stay in a model that was begun with them',
   await expectWholeModel(await add(hub));
 });
 
+test('notes that a killed process left beside a whole file do not get into the model', async () => {
+  const hub = await start();
+  hub.plan(UNET, ...Array(3).fill({ kind: 'status', status: 500 }));
+  await expectRefusal(add(hub), /HTTP 500/);
+  const note = join(modelsDir, 'tiny-sd.partial', 'vae/config.json.part.etag');
+  await mkdir(dirname(note), { recursive: true });
+  await writeFile(note, 'etag');
+  await expectWholeModel(await add(hub));
+});
+
 test('file that was damaged after its download is downloaded again', async () => {
   const hub = await start();
   hub.plan(UNET, ...Array(3).fill({ kind: 'status', status: 500 }));

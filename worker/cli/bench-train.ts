@@ -2,6 +2,7 @@
  * Measures training of SD 1.5's UNet at 256 x 256: batch 1, latents 32 x 32, float32 on the CPU. Each case runs in a process
  * of its own, so that its peak memory is its own; weights are random and lie in a temporary folder.
  */
+
 import { availableParallelism, cpus } from 'node:os';
 import { openNetwork } from '../diffusion/network-folder.ts';
 import { gradients } from '../graph/gradient.ts';
@@ -13,10 +14,11 @@ import { unet } from '../networks/unet.ts';
 import type { UnetConfig } from '../networks/unet-config.ts';
 import type { Checkpoint } from '../runtime/checkpoint.ts';
 import { compile } from '../runtime/compile.ts';
+import { elementCount } from '../runtime/element-count.ts';
 import { RandomGenerator } from '../runtime/random.ts';
 import { loadTensor } from '../runtime/safetensors.ts';
 import { float32Tensor, type Session, type Tensor } from '../runtime/session.ts';
-import { ADAMW_DEFAULTS, elementCount, type Trainable } from '../training/adamw.ts';
+import { ADAMW_DEFAULTS, type Trainable } from '../training/adamw.ts';
 import { type DiffusionLoss, diffusionLoss, lossInputs } from '../training/diffusion-loss.ts';
 import { initialState, Trainer } from '../training/trainer.ts';
 import { fastestOf, matrixProductPeak, peakMemory, runBench } from './bench-cases.ts';

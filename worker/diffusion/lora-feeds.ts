@@ -1,5 +1,6 @@
 import { UserError } from '../../shared/errors.ts';
 import { type LoraSlot, loraInputNames } from '../networks/lora-inputs.ts';
+import { elementCount } from '../runtime/element-count.ts';
 import { boolTensor, float32Tensor, type Tensor } from '../runtime/session.ts';
 import type { LoraWeights } from './lora-file.ts';
 
@@ -40,7 +41,7 @@ function slotFeeds(
     1,
     updates.reduce((sum, { weights }) => sum + weights.rank, 0),
   );
-  const features = kernel.reduce((product, size) => product * size, 1);
+  const features = elementCount(kernel);
   const down = new Float32Array(rank * features);
   const up = new Float32Array(out * rank);
   let first = 0;

@@ -1,6 +1,7 @@
 import { UserError } from '../../shared/errors.ts';
 import type { UnetConfig } from '../networks/unet-config.ts';
 import type { VaeConfig } from '../networks/vae.ts';
+import { elementCount } from '../runtime/element-count.ts';
 import { float32Tensor, type Session, type Tensor } from '../runtime/session.ts';
 import { type ControlFeed, type DenoiseStep, denoise, type Inpainting, joinBatches } from './denoise.ts';
 import { guidanceScaleEmbedding } from './guidance.ts';
@@ -172,7 +173,7 @@ async function startLatents({ unet, vae }: SampleParts, request: SampleRequest, 
   const { image, mask, strength = 1, randn, height, width } = request;
   const { latentChannels, vaeScaleFactor } = vae.config;
   const dims = [1, latentChannels, height / vaeScaleFactor, width / vaeScaleFactor];
-  const count = dims.reduce((product, size) => product * size, 1);
+  const count = elementCount(dims);
   const isInpaintingModel = unet.inChannels > latentChannels;
   // Encoding draws noise, so it comes first wherever the image is encoded at all.
   const isImageEncoded = image !== undefined && !(isInpaintingModel && strength === 1);

@@ -1,4 +1,5 @@
 import { type CheckpointRules, compareCheckpoint } from '../runtime/checkpoint.ts';
+import { elementCount } from '../runtime/element-count.ts';
 import { findComponentWeights } from '../runtime/weight-files.ts';
 import { type ModelFamily, type NetworkFolder, readFamily, readNetworks } from './read-model.ts';
 
@@ -66,8 +67,4 @@ async function checkNetwork(network: NetworkFolder, expectedTensors: ExpectedTen
     unused: [...unused],
     wrongShape: [...wrongShape],
   };
-}
-
-function elementCount(shape: readonly number[]): number {
-  return shape.reduce((product, size) => product * size, 1);
 }

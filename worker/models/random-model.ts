@@ -1,6 +1,7 @@
 import { copyFile, cp, mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserError } from '../../shared/errors.ts';
+import { elementCount } from '../runtime/element-count.ts';
 import type { TensorToSave } from '../runtime/safetensors.ts';
 import { saveSafetensors } from '../runtime/safetensors.ts';
 import type { ExpectedTensors } from './check.ts';
@@ -74,8 +75,8 @@ async function saveRandomWeights(
 
 /** Uniform values of variance 1 / fan-in for matrices and kernels, near 1 for the scales of norms, near 0 for biases. */
 function randomWeights(name: string, shape: readonly number[], seed: number): Float32Array {
-  const count = shape.reduce((product, size) => product * size, 1);
-  const fanIn = shape.slice(1).reduce((product, size) => product * size, 1);
+  const count = elementCount(shape);
+  const fanIn = elementCount(shape.slice(1));
   const isVector = shape.length < 2;
   const scale = isVector ? 0.02 : Math.sqrt(3 / fanIn);
   const offset = isVector && name.endsWith('.weight') ? 1 : 0;

@@ -1,4 +1,5 @@
 /** What each method makes of a model: the lesson, where its tensors start, and how the result is saved. */
+
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserError } from '../../shared/errors.ts';
@@ -10,6 +11,7 @@ import { parseControlnetConfig } from '../networks/controlnet.ts';
 import { denoiserComponents } from '../networks/denoiser.ts';
 import { parseT2iAdapterConfig, totalDownscaleFactor } from '../networks/t2i-adapter.ts';
 import type { Checkpoint } from '../runtime/checkpoint.ts';
+import { elementCount } from '../runtime/element-count.ts';
 import type { RandomGenerator } from '../runtime/random.ts';
 import { loadTensor } from '../runtime/safetensors.ts';
 import { findComponentWeights } from '../runtime/weight-files.ts';
@@ -147,7 +149,7 @@ async function controlnetPlan({ model, lesson: options, generator }: PlanOptions
   for (const { name, shape } of lesson.trainables.filter(({ name }) => !initial.has(name))) {
     initial.set(
       name,
-      isZero(name) ? new Float32Array(elements(shape)) : torchDefault(name, lesson.trainables, generator),
+      isZero(name) ? new Float32Array(elementCount(shape)) : torchDefault(name, lesson.trainables, generator),
     );
   }
   const save = async (trained: ReadonlyMap<string, Float32Array>, out: string) => {
@@ -281,10 +283,6 @@ function withShapes(trainables: readonly Trainable[], trained: ReadonlyMap<strin
 function torchDefault(name: string, trainables: readonly Trainable[], generator: RandomGenerator): Float32Array {
   const weight = trainables.find((trainable) => trainable.name === name.replace(/bias$/, 'weight'))!;
   const own = trainables.find((trainable) => trainable.name === name)!;
-  const bound = 1 / Math.sqrt(elements(weight.shape.slice(1)));
-  return generator.uniform(elements(own.shape)).map((value) => (2 * value - 1) * bound);
-}
-
-function elements(shape: readonly number[]): number {
-  return shape.reduce((product, size) => product * size, 1);
+  const bound = 1 / Math.sqrt(elementCount(weight.shape.slice(1)));
+  return generator.uniform(elementCount(own.shape)).map((value) => (2 * value - 1) * bound);
 }

@@ -5,6 +5,7 @@ import type { ModelFolder } from '../diffusion/model-folder.ts';
 import { alphasCumprod } from '../diffusion/schedulers/noise-schedule.ts';
 import { solverSettings } from '../diffusion/schedulers/scheduler-config.ts';
 import { loadTokenizer } from '../diffusion/tokenizer.ts';
+import { elementCount } from '../runtime/element-count.ts';
 import { RandomGenerator } from '../runtime/random.ts';
 import type { SessionOptions } from '../runtime/session.ts';
 import type { LossTarget } from '../training/diffusion-loss.ts';
@@ -72,10 +73,7 @@ export async function* train(request: TrainRequest): AsyncGenerator<LessonProgre
     prior,
   });
   const { lesson } = plan;
-  const count = lesson.trainables.reduce(
-    (sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1),
-    0,
-  );
+  const count = lesson.trainables.reduce((sum, { shape }) => sum + elementCount(shape), 0);
   onMessage(`${count.toLocaleString('en-US')} parameters learn from ${examples.instances.length} pictures`);
   const adamw = { beta1: settings.adamBeta1, beta2: settings.adamBeta2, epsilon: settings.adamEpsilon };
   const trainer = await Trainer.create(

@@ -16,6 +16,7 @@ import {
 } from '../graph/operators.ts';
 import { rewrite } from '../graph/rewrite.ts';
 import type { Value } from '../graph/value.ts';
+import { elementCount } from '../runtime/element-count.ts';
 
 export interface AdamwOptions {
   readonly beta1: number;
@@ -135,10 +136,6 @@ function slices(trainables: readonly Trainable[], sizes: readonly number[], para
       return [value, reshape(slice(parameters, 0, [start, end]), shape)];
     }),
   );
-}
-
-export function elementCount(shape: readonly number[]): number {
-  return shape.reduce((product, size) => product * size, 1);
 }
 
 /** As torch.nn.utils.clip_grad_norm_: scales by max / (norm + 1e-6) where that is below 1. */

@@ -1,4 +1,5 @@
 /** What each step of a lesson sees, drawn from the seed and the number of the step: a lesson that goes on sees the same. */
+import { elementCount } from '../runtime/element-count.ts';
 import { RandomGenerator } from '../runtime/random.ts';
 import { float32Tensor, type Tensor } from '../runtime/session.ts';
 import { type LossTarget, lossInputs } from './diffusion-loss.ts';
@@ -59,7 +60,7 @@ export function stepFeeds(step: number, options: SampleOptions): StepFeeds {
   });
   if (classes.length > 0) for (let i = 0; i < count; i++) seen.push(pick(classes, i));
   const timesteps = seen.map(() => drawTimestep(generator, options));
-  const size = latentShape.reduce((product, dim) => product * dim, 1);
+  const size = elementCount(latentShape);
   const noise = offsetNoise(generator.randn(seen.length * size), generator, options);
   const { alphasCumprod: alphas } = options;
   const perSample = (values: number[], ...ones: number[]) =>

@@ -2,13 +2,13 @@ import { gradients } from '../graph/gradient.ts';
 import { loopNames } from '../graph/loop.ts';
 import type { Value } from '../graph/value.ts';
 import { type CompileOptions, compileLoop } from '../runtime/compile.ts';
+import { elementCount } from '../runtime/element-count.ts';
 import { float32Tensor, int64Tensor, type Session, type Tensor } from '../runtime/session.ts';
 import {
   type AdamwOptions,
   adamwInputs,
   adamwStep,
   EMA_NAME,
-  elementCount,
   STATE_NAMES,
   type StateName,
   type Trainable,

@@ -11,8 +11,9 @@ import { parseT2iAdapterConfig, t2iAdapter } from '../../../worker/networks/t2i-
 import { unet } from '../../../worker/networks/unet.ts';
 import { parseUnetConfig } from '../../../worker/networks/unet-config.ts';
 import type { Checkpoint } from '../../../worker/runtime/checkpoint.ts';
+import { elementCount } from '../../../worker/runtime/element-count.ts';
 import { float32Tensor, int64Tensor, type Tensor } from '../../../worker/runtime/session.ts';
-import { ADAMW_DEFAULTS, type AdamwOptions, elementCount, type Trainable } from '../../../worker/training/adamw.ts';
+import { ADAMW_DEFAULTS, type AdamwOptions, type Trainable } from '../../../worker/training/adamw.ts';
 import { diffusionLoss, type LossTarget, lossInputs } from '../../../worker/training/diffusion-loss.ts';
 import { cubicTimestep, minSnrWeight, signalToNoise } from '../../../worker/training/timesteps.ts';
 import { initialState, type Lesson, Trainer, trainedTensors } from '../../../worker/training/trainer.ts';

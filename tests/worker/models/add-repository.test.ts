@@ -6,7 +6,7 @@ import { hostname, tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import type { Config } from '../../../shared/config.ts';
+import { type Config, loadConfig } from '../../../shared/config.ts';
 import { UserError } from '../../../shared/errors.ts';
 import {
   type AddRepositoryOptions,
@@ -68,7 +68,7 @@ async function start(options: Partial<HubServerOptions> = {}): Promise<HubServer
 }
 
 function configFor(hubEndpoint: string, hubToken?: string): Config {
-  return { dataDir: modelsDir, modelsDir, hubEndpoint, hubToken };
+  return loadConfig({ DATA_DIR: modelsDir, MODELS_DIR: modelsDir, HF_ENDPOINT: hubEndpoint, HF_TOKEN: hubToken });
 }
 
 function add(hub: HubServer, options: Partial<AddRepositoryOptions> & { token?: string } = {}): Promise<string> {

@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import type { Config } from '../../../shared/config.ts';
+import { type Config, loadConfig } from '../../../shared/config.ts';
 import { listModels, registerFolder, resolveModel } from '../../../worker/models/registry.ts';
 
 let root: string;
@@ -10,7 +10,7 @@ let config: Config;
 
 beforeEach(async () => {
   root = await mkdtemp(join(tmpdir(), 'sketchbooth-registry-'));
-  config = { dataDir: root, modelsDir: join(root, 'models'), hubEndpoint: 'http://localhost', hubToken: undefined };
+  config = loadConfig({ DATA_DIR: root });
 });
 
 afterEach(() => rm(root, { recursive: true }));

@@ -123,6 +123,8 @@ export const lessonJobSchema = z.object({
     .min(0)
     .max(2 ** 32 - 1),
   isKeepingPhotos: z.boolean(),
+  /** Who agreed, where the class is a person: the person who asks is on the photos, or says that the person agreed. */
+  consent: z.enum(['self', 'given']).optional(),
 });
 export type LessonJob = z.infer<typeof lessonJobSchema>;
 

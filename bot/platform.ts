@@ -37,8 +37,17 @@ export interface Reply {
   readonly mentions: readonly Actor[];
   /** A bar: done of total. */
   readonly progress?: { readonly done: number; readonly total: number } | undefined;
+  /** Of a lesson: how far it is and what it drew on the way. Where it is given, a platform may show a strip and a curve. */
+  readonly lesson?: ReplyLesson | undefined;
   /** The job that the reply is about. */
   readonly jobId?: string | undefined;
+}
+
+export interface ReplyLesson {
+  readonly step: number;
+  readonly loss?: number | undefined;
+  /** Oldest first; a `use-sample` button with the step as argument takes one. */
+  readonly samples: readonly { readonly step: number; readonly picture: ReplyPicture }[];
 }
 
 /** A form: options of a command, filled in as far as known. */

@@ -1,3 +1,4 @@
+import { fillTemplate, OBJECT_TEMPLATES } from '../../training/prompts.ts';
 import type { RandomChoices } from './random-choices.ts';
 import type { Background, Color, Noun, Pattern, PlainColor } from './world.ts';
 
@@ -31,12 +32,24 @@ const PLACES: { readonly [B in Exclude<Background, 'plain'>]: Place } = {
 /** The shares of captions that say the colour, the pattern and the background. */
 const SAID = { color: 0.85, pattern: 0.85, background: 0.8 };
 
+/** Textual inversion learns from these templates, so the text encoder must have read their words. */
+const TEMPLATE_SHARE = 0.12;
+
 /** Writes a caption in one of several wordings, each of which leaves something out now and then. */
 export function writeCaption(described: Described, random: RandomChoices): string {
   const subject = nameSubject(described, random);
   const place = placeOf(described);
-  if (!random.chance(SAID.background)) return random.pick(withoutPlace(subject));
-  return random.pick(withPlace(subject, random.pick(place.where), place.name));
+  const isTemplate = random.chance(TEMPLATE_SHARE);
+  if (!random.chance(SAID.background)) {
+    return isTemplate ? inTemplate(withArticle(subject), random) : random.pick(withoutPlace(subject));
+  }
+  const where = random.pick(place.where);
+  if (isTemplate) return inTemplate(`${withArticle(subject)} ${where}`, random);
+  return random.pick(withPlace(subject, where, place.name));
+}
+
+function inTemplate(subject: string, random: RandomChoices): string {
+  return fillTemplate(random.pick(OBJECT_TEMPLATES), [subject]);
 }
 
 /**

@@ -34,65 +34,63 @@ export function canny(picture: Bitmap, { low = 100, high = 200 }: CannyOptions =
   return { width, height, channels: 1, bytes: connect(ridges, { low, high, width }) };
 }
 
-function steepestGradients({ width, height, channels, bytes }: Bitmap): Gradients {
+function steepestGradients(picture: Bitmap): Gradients {
+  const { width, height, channels, bytes } = picture;
   const size = width * height;
-  const gradients = {
-    width,
-    height,
-    dx: new Int16Array(size),
-    dy: new Int16Array(size),
-    magnitude: new Int32Array((width + 2) * (height + 2)),
-  };
+  const dx = new Int16Array(size);
+  const dy = new Int16Array(size);
+  const magnitude = new Int32Array((width + 2) * (height + 2));
   for (let y = 0; y < height; y++) {
-    const rows = [Math.max(y - 1, 0), y, Math.min(y + 1, height - 1)].map((row) => row * width) as [
-      number,
-      number,
-      number,
-    ];
+    const above = Math.max(y - 1, 0) * width;
+    const below = Math.min(y + 1, height - 1) * width;
     for (let x = 0; x < width; x++) {
-      const columns = [Math.max(x - 1, 0), x, Math.min(x + 1, width - 1)] as [number, number, number];
+      const left = Math.max(x - 1, 0);
+      const right = Math.min(x + 1, width - 1);
+      const bordered = (y + 1) * (width + 2) + x + 1;
       for (let channel = 0; channel < channels; channel++) {
-        const at = (row: 0 | 1 | 2, column: 0 | 1 | 2) =>
-          bytes[channels * (rows[row] + columns[column]) + channel] ?? 0;
-        const dx = at(0, 2) - at(0, 0) + 2 * (at(1, 2) - at(1, 0)) + at(2, 2) - at(2, 0);
-        const dy = at(2, 0) - at(0, 0) + 2 * (at(2, 1) - at(0, 1)) + at(2, 2) - at(0, 2);
-        const magnitude = Math.abs(dx) + Math.abs(dy);
-        const bordered = (y + 1) * (width + 2) + x + 1;
-        if (channel > 0 && magnitude <= (gradients.magnitude[bordered] ?? 0)) continue;
-        gradients.magnitude[bordered] = magnitude;
-        gradients.dx[y * width + x] = dx;
-        gradients.dy[y * width + x] = dy;
+        const slant = bytes[channels * (below + right) + channel]! - bytes[channels * (above + left) + channel]!;
+        const counter = bytes[channels * (above + right) + channel]! - bytes[channels * (below + left) + channel]!;
+        const row = bytes[channels * (y * width + right) + channel]! - bytes[channels * (y * width + left) + channel]!;
+        const column = bytes[channels * (below + x) + channel]! - bytes[channels * (above + x) + channel]!;
+        const across = slant + counter + 2 * row;
+        const down = slant - counter + 2 * column;
+        const steepness = Math.abs(across) + Math.abs(down);
+        if (channel > 0 && steepness <= magnitude[bordered]!) continue;
+        magnitude[bordered] = steepness;
+        dx[y * width + x] = across;
+        dy[y * width + x] = down;
       }
     }
   }
-  return gradients;
+  return { width, height, dx, dy, magnitude };
 }
 
 /** Keeps a magnitude that is the greatest across its edge, and zero elsewhere. */
 function thin({ width, height, dx, dy, magnitude }: Gradients): Int32Array {
   const ridges = new Int32Array(width * height);
+  const stride = width + 2;
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
       const pixel = y * width + x;
-      const bordered = (y + 1) * (width + 2) + x + 1;
-      const [before, after] = neighboursAcross(dx[pixel] ?? 0, dy[pixel] ?? 0, width + 2);
-      const here = magnitude[bordered] ?? 0;
-      const isStraight = Math.abs(before) === 1 || Math.abs(before) === width + 2;
-      const [first, second] = [magnitude[bordered + before] ?? 0, magnitude[bordered + after] ?? 0];
+      const bordered = (y + 1) * stride + x + 1;
+      const here = magnitude[bordered]!;
+      if (here === 0) continue;
+      const offset = offsetAcross(dx[pixel]!, dy[pixel]!, stride);
+      const isStraight = offset === 1 || offset === stride;
+      const after = magnitude[bordered + offset]!;
       // Of two equal pixels across a straight edge the first is kept; across a slanting one neither.
-      if (here > first && (isStraight ? here >= second : here > second)) ridges[pixel] = here;
+      if (here > magnitude[bordered - offset]! && (isStraight ? here >= after : here > after)) ridges[pixel] = here;
     }
   }
   return ridges;
 }
 
-/** The offsets of the two pixels next to this one in the direction of its gradient. */
-function neighboursAcross(dx: number, dy: number, stride: number): [before: number, after: number] {
+/** From a pixel to the next one in the direction of its gradient, to the right or downwards. */
+function offsetAcross(dx: number, dy: number, stride: number): number {
   const [across, down] = [Math.abs(dx), Math.abs(dy)];
-  if (down < TANGENT * across) return [-1, 1];
-  if (across < TANGENT * down) return [-stride, stride];
-  const slant = dx < 0 === dy < 0 ? 1 : -1;
-  return [-stride - slant, stride + slant];
+  if (down < TANGENT * across) return 1;
+  if (across < TANGENT * down) return stride;
+  return dx < 0 === dy < 0 ? stride + 1 : stride - 1;
 }
 
 /** Grows the ridges above `high` along those above `low`. */

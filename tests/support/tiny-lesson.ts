@@ -79,7 +79,7 @@ export async function runTinyLesson(
   });
   const losses: number[] = [];
   for (let next = await loop.next(); ; next = await loop.next()) {
-    if (next.done) return { losses, result: next.value };
+    if (next.done) return { losses, result: next.value.result! };
     losses.push(...next.value.reports.map(({ loss }) => loss));
   }
 }

@@ -1,12 +1,13 @@
 import { join } from 'node:path';
-import { Presets, SingleBar } from 'cli-progress';
 import { loadConfig } from '../../shared/config.ts';
 import { openModelFolder } from '../diffusion/model-folder.ts';
 import { resolveModel } from '../models/registry.ts';
 import { type TrainRequest, train } from '../pipelines/train.ts';
 import { chooseDevice } from '../runtime/device.ts';
 import { randomSeed } from '../runtime/random.ts';
+import type { LessonReport } from '../training/lesson-report.ts';
 import { completeSettings, traitsOf } from '../training/settings.ts';
+import { LessonProgressLine } from './lesson-progress.ts';
 import { runCommand } from './run-command.ts';
 import { parseTrainFlags } from './train-flags.ts';
 
@@ -19,41 +20,55 @@ async function main(args: string[]): Promise<void> {
   const { device, reason } = await chooseDevice(flags.device);
   const seed = settings.seed ?? randomSeed();
   console.error(`Model ${folder}\nDevice ${reason}\nSeed ${seed}`);
-  const result = await trainWithProgress({
+  const progress = new LessonProgressLine(process.stderr);
+  const report = await trainWithProgress(progress, {
     ...flags,
     model,
     settings,
     seed,
     classImageCache: join(config.dataDir, 'class-images'),
     session: { device, ...(flags.threads !== undefined && { threads: flags.threads }) },
-    onMessage: (message) => console.error(message),
+    pause: pauseOnInterrupt(progress),
+    onMessage: (message) => progress.message(message),
   });
-  console.log(result);
+  printReport(report);
 }
 
-async function trainWithProgress(request: TrainRequest): Promise<string> {
-  const format =
-    'Learning {bar} {value}/{total} | loss {loss} | rate {rate} | {secondsPerStep} s per step | {eta_formatted} left';
-  const bar = new SingleBar({ format, noTTYOutput: true, notTTYSchedule: 5000, hideCursor: true }, Presets.shades_grey);
+async function trainWithProgress(progress: LessonProgressLine, request: TrainRequest): Promise<LessonReport> {
   const loop = train(request);
-  let isStarted = false;
   try {
     for (let next = await loop.next(); ; next = await loop.next()) {
       if (next.done) return next.value;
-      const { step, maxTrainSteps, reports, learningRate, secondsPerStep } = next.value;
-      const loss = reports.reduce((sum, report) => sum + report.loss, 0) / reports.length;
-      const shown = {
-        loss: loss.toFixed(4),
-        rate: learningRate.toExponential(1),
-        secondsPerStep: secondsPerStep.toFixed(3),
-      };
-      if (!isStarted) bar.start(maxTrainSteps, step, shown);
-      isStarted = true;
-      bar.update(step, shown);
+      progress.update(next.value);
     }
   } finally {
-    if (isStarted) bar.stop();
+    progress.stop();
   }
 }
+
+/** The first Ctrl-C ends the lesson when the run under way is done; a second one ends the process at once. */
+function pauseOnInterrupt(progress: LessonProgressLine): AbortSignal {
+  const pause = new AbortController();
+  process.once('SIGINT', () => {
+    progress.message('Stopping after this run of the device; once more stops at once');
+    pause.abort();
+  });
+  return pause.signal;
+}
+
+function printReport({ result, step, settings, loss, seed }: LessonReport): void {
+  if (loss) console.error(`Loss ${loss.first.toPrecision(3)} at first, ${loss.last.toPrecision(3)} at the end`);
+  if (result !== undefined) {
+    console.log(result);
+    return;
+  }
+  process.exitCode = INTERRUPTED;
+  const done = step === 0 ? 'before the first step' : `after ${step} of ${settings.maxTrainSteps} steps`;
+  const advice = `to go on, give the same command with --seed ${seed} --resume-from-checkpoint latest`;
+  console.error(`Stopped ${done}; ${advice}`);
+}
+
+/** What shells give for a command that Ctrl-C ended. */
+const INTERRUPTED = 130;
 
 await runCommand(main);

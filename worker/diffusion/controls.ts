@@ -12,8 +12,10 @@ import type { PixelSize } from './sample-latents.ts';
 /** A ControlNet or T2I-Adapter that a picture is made with. */
 export interface ControlRequest {
   readonly kind: 'controlnet' | 'adapter';
-  /** Folder with config.json and weights. */
+  /** Folder with config.json and weights; names the control in messages. */
   readonly folder: string;
+  /** The network of the folder, if it has been opened already. */
+  readonly network?: NetworkFolder<ControlnetConfig | T2iAdapterConfig> | undefined;
   /** Loads the control image at the picture's size: [1, channels, H, W] in [0, 1]. */
   readonly loadImage: (channels: number) => Promise<Tensor>;
   /** 1 is as trained. */
@@ -26,7 +28,7 @@ export interface ControlRequest {
 }
 
 /** A control whose folder has been opened and found to fit the model. */
-export type OpenControl = ControlRequest & { readonly component: string } & (
+export type OpenControl = Omit<ControlRequest, 'network'> & { readonly component: string } & (
     | { readonly kind: 'controlnet'; readonly network: NetworkFolder<ControlnetConfig> }
     | { readonly kind: 'adapter'; readonly network: NetworkFolder<T2iAdapterConfig> }
   );
@@ -59,10 +61,14 @@ export async function openControls(
 }
 
 async function openControl(request: ControlRequest, component: string): Promise<OpenControl> {
+  // A request's network is of the request's kind.
   if (request.kind === 'adapter') {
-    return { ...request, kind: 'adapter', component, network: await openNetwork(request.folder, t2iAdapterClass) };
+    const given = request.network as NetworkFolder<T2iAdapterConfig> | undefined;
+    const network = given ?? (await openNetwork(request.folder, t2iAdapterClass));
+    return { ...request, kind: 'adapter', component, network };
   }
-  const network = await openNetwork(request.folder, controlnetClass);
+  const given = request.network as NetworkFolder<ControlnetConfig> | undefined;
+  const network = given ?? (await openNetwork(request.folder, controlnetClass));
   const isGuessMode = request.isGuessMode || network.config.globalPoolConditions;
   return { ...request, kind: 'controlnet', component, network, isGuessMode };
 }

@@ -215,7 +215,12 @@ function hideMasked(image: Tensor, mask: Tensor): Tensor {
   return float32Tensor(data, image.dims);
 }
 
-function conditionFeeds(unet: UnetConfig, request: SampleRequest, isGuided: boolean): Record<string, Tensor> {
+/** What the UNet is told beside the sample; the unconditional half comes first if there is one. */
+export function conditionFeeds(
+  unet: UnetConfig,
+  request: Pick<SampleRequest, 'prompt' | 'height' | 'width' | 'sizes' | 'guidanceScale'>,
+  isGuided: boolean,
+): Record<string, Tensor> {
   const { promptEmbeds, negativePromptEmbeds, textEmbeds, negativeTextEmbeds } = request.prompt;
   const both = (negative: Tensor, positive: Tensor) => (isGuided ? joinBatches(negative, positive) : positive);
   const feeds: Record<string, Tensor> = { encoder_hidden_states: both(negativePromptEmbeds, promptEmbeds) };
@@ -234,7 +239,11 @@ function conditionFeeds(unet: UnetConfig, request: SampleRequest, isGuided: bool
 }
 
 /** @returns the ids of the unconditional and of the conditional half, [1, 6] each */
-function timeIds({ height, width, sizes = {} }: SampleRequest): [negative: Tensor, positive: Tensor] {
+function timeIds({
+  height,
+  width,
+  sizes = {},
+}: Pick<SampleRequest, 'height' | 'width' | 'sizes'>): [negative: Tensor, positive: Tensor] {
   const { originalSize = { height, width }, cropTopLeft = { top: 0, left: 0 }, targetSize = { height, width } } = sizes;
   const ids = (original: PixelSize, crop: { top: number; left: number }, target: PixelSize) => {
     const values = [original.height, original.width, crop.top, crop.left, target.height, target.width];

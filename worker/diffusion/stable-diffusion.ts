@@ -6,16 +6,17 @@ import type { Checkpoint } from '../runtime/checkpoint.ts';
 import { compile } from '../runtime/compile.ts';
 import { OnDemand } from '../runtime/on-demand.ts';
 import { RandomGenerator } from '../runtime/random.ts';
-import type { Session, SessionOptions, Tensor } from '../runtime/session.ts';
+import { float32Tensor, type Session, type SessionOptions, type Tensor } from '../runtime/session.ts';
 import { type ControlRequest, loadControlFeed, type OpenControl, openControls } from './controls.ts';
 import type { DenoiseStep } from './denoise.ts';
 import { type AppliedLora, loraFeeds } from './lora-feeds.ts';
 import { loadLoraFile } from './lora-file.ts';
 import type { LoraModule, LoraTarget } from './lora-names.ts';
 import type { ModelFolder } from './model-folder.ts';
-import { PromptEncoder, type PromptRequest } from './prompt-encoder.ts';
+import { type PromptEmbeds, PromptEncoder, type PromptRequest } from './prompt-encoder.ts';
 import {
   checkSampleRequest,
+  conditionFeeds,
   isGuidedSampling,
   type SampleRequest,
   sampleLatents,
@@ -28,8 +29,18 @@ export interface PictureRequest
     Omit<PromptRequest, 'loras'> {
   readonly seed: number;
   readonly controls?: readonly ControlRequest[] | undefined;
-  readonly loras?: readonly { readonly file: string; readonly scale: number }[] | undefined;
+  readonly loras?: readonly (LoraFile | AppliedLora)[] | undefined;
 }
+
+/** A LoRA as it lies on the disk. */
+export interface LoraFile {
+  readonly file: string;
+  /** 1 is as trained. */
+  readonly scale: number;
+}
+
+/** Predicts noise, or whatever the model predicts, from a noised sample [N, C, H, W]; like the sample. */
+export type Predict = (sample: Tensor, timestep: number) => Promise<Float32Array>;
 
 export interface PictureResult {
   /** [1, C, H/f, W/f]. */
@@ -57,6 +68,11 @@ interface DenoiserPlan {
   readonly typicalSymbols: SymbolValues;
 }
 
+/** What a request's pictures are made from. */
+interface Prepared extends Required<Pick<SampleRequest, 'prompt' | 'controls' | 'fixedFeeds'>> {
+  readonly session: Session;
+}
+
 /** A published model, loaded on a device part by part as pictures need it; makes one picture at a time; must be disposed of. */
 export class StableDiffusion {
   readonly model: ModelFolder;
@@ -80,26 +96,46 @@ export class StableDiffusion {
    */
   async *generate(request: PictureRequest): AsyncGenerator<DenoiseStep, PictureResult> {
     const { model } = this;
+    const { session, ...feeds } = await this.#prepare(request);
+    const generator = new RandomGenerator(request.seed);
+    const parts = { unet: model.unet.config, scheduler: model.scheduler, vae: this.#vae, session };
+    const latents = yield* sampleLatents(parts, { ...request, ...feeds, randn: (count) => generator.randn(count) });
+    return { latents, image: await this.#vae.decode(latents), truncated: feeds.prompt.truncated };
+  }
+
+  /**
+   * Prepares single predictions without guidance, by which models are compared; good until the next request.
+   * @throws UserError if the request does not fit the model
+   */
+  async predictor(request: Omit<PictureRequest, 'guidanceScale' | 'numInferenceSteps' | 'controls'>): Promise<Predict> {
+    const whole = { ...request, controls: [], guidanceScale: 1, numInferenceSteps: 1 };
+    const { session, prompt, fixedFeeds } = await this.#prepare(whole);
+    const feeds = { ...fixedFeeds, ...conditionFeeds(this.model.unet.config, { ...whole, prompt }, false) };
+    return async (sample, timestep) => {
+      const timesteps = float32Tensor(new Float32Array(sample.dims[0]!).fill(timestep), [sample.dims[0]!]);
+      return (await session.run({ ...feeds, sample, timestep: timesteps }))['noise_pred']!.data as Float32Array;
+    };
+  }
+
+  /** Encodes a prompt without anything added to the model. */
+  async encodePrompt(request: PromptRequest): Promise<PromptEmbeds> {
+    return (await this.#promptEncoder.get()).encode(request);
+  }
+
+  /** Checks a request and loads everything that it needs. */
+  async #prepare(request: PictureRequest): Promise<Prepared> {
+    const { model } = this;
     checkSampleRequest({ unet: model.unet.config, vae: model.vae.config }, request);
     schedulerFor(model.scheduler, request);
     const controls = await openControls(request.controls ?? [], { model, size: request });
     const plan = this.#planDenoiser(controls, request);
     const promptEncoder = await this.#promptEncoder.get();
     const loras = await loadLoras(request, [...plan.loraSlots, ...promptEncoder.loraSlots]);
-    const embeds = await promptEncoder.encode({ ...request, loras });
+    const prompt = await promptEncoder.encode({ ...request, loras });
     const controlFeeds = await Promise.all(controls.map(loadControlFeed));
     // The UNet comes last: by now everything that a person can get wrong has been found.
     const session = await this.#loadDenoiser(plan);
-    const generator = new RandomGenerator(request.seed);
-    const parts = { unet: model.unet.config, scheduler: model.scheduler, vae: this.#vae, session };
-    const latents = yield* sampleLatents(parts, {
-      ...request,
-      prompt: embeds,
-      controls: controlFeeds,
-      fixedFeeds: loraFeeds(plan.loraSlots, loras),
-      randn: (count) => generator.randn(count),
-    });
-    return { latents, image: await this.#vae.decode(latents), truncated: embeds.truncated };
+    return { session, prompt, controls: controlFeeds, fixedFeeds: loraFeeds(plan.loraSlots, loras) };
   }
 
   /** Decodes latents that a step yielded, for a preview. */
@@ -168,5 +204,9 @@ function loadLoras({ loras = [] }: PictureRequest, slots: readonly LoraSlot[]): 
   const modules = slots.map(({ component, path, weightShape }): LoraModule => {
     return { target: component as LoraTarget, path, weightShape };
   });
-  return Promise.all(loras.map(async ({ file, scale }) => ({ weights: await loadLoraFile(file, modules), scale })));
+  return Promise.all(
+    loras.map(async (lora) =>
+      'weights' in lora ? lora : { weights: await loadLoraFile(lora.file, modules), scale: lora.scale },
+    ),
+  );
 }

@@ -35,6 +35,23 @@ export interface UnetControls {
  */
 export function unet(scope: Scope, config: UnetConfig, inputs: UnetInputs, controls: UnetControls = {}): Value {
   return scope.describe(() => {
+    const x = unetFeatures(scope, config, { ...inputs, controls, upBlocks: config.blockOutChannels.length });
+    const norm = { numGroups: config.normNumGroups, epsilon: config.normEps, activation: 'silu' } as const;
+    return conv2d(scope.at('conv_out'), groupNorm(scope.at('conv_norm_out'), x, norm), config.outChannels);
+  });
+}
+
+/**
+ * What the UNet knows about its sample after so many blocks of the decoder.
+ * @param options.upBlocks  0 for the middle, at most one per level
+ * @returns [N, C, h, w], finer after each block
+ */
+export function unetFeatures(
+  scope: Scope,
+  config: UnetConfig,
+  { controls = {}, upBlocks, ...inputs }: UnetInputs & { controls?: UnetControls; upBlocks: number },
+): Value {
+  return scope.describe(() => {
     const { sample, encoderHiddenStates, encoderAttentionBias } = inputs;
     const context = {
       config,
@@ -63,10 +80,9 @@ export function unet(scope: Scope, config: UnetConfig, inputs: UnetInputs, contr
       x = add(x, midBlockResidual);
     }
     const levels = config.blockOutChannels.length;
-    for (let i = 0; i < levels; i++) {
+    for (let i = 0; i < upBlocks; i++) {
       x = upBlock(scope.at('up_blocks', i), x, { level: levels - 1 - i, skips, ...context });
     }
-    const norm = { numGroups: config.normNumGroups, epsilon: config.normEps, activation: 'silu' } as const;
-    return conv2d(scope.at('conv_out'), groupNorm(scope.at('conv_norm_out'), x, norm), config.outChannels);
+    return x;
   });
 }

@@ -16,6 +16,7 @@ import type { RandomGenerator } from '../runtime/random.ts';
 import { loadTensor } from '../runtime/safetensors.ts';
 import { findComponentWeights } from '../runtime/weight-files.ts';
 import type { Trainable } from '../training/adamw.ts';
+import { learnedCheckpoint, withLearned } from '../training/learned-file.ts';
 import {
   controlnetLesson,
   fineTuneLesson,
@@ -37,6 +38,7 @@ import { saveLora } from '../training/save-lora.ts';
 import { saveModelFolder, saveNetworkFolder } from '../training/save-network.ts';
 import type { SettingsOf, TrainingMethod, TrainingSettings } from '../training/settings.ts';
 import type { Lesson } from '../training/trainer.ts';
+import type { Learned, TaughtParts } from './taught-parts.ts';
 
 export interface LessonPlan {
   readonly lesson: Lesson;
@@ -46,6 +48,8 @@ export interface LessonPlan {
   readonly checkpoints: Readonly<Record<string, Checkpoint>>;
   /** Prompts of the lesson's own, of which each picture is shown under one. */
   readonly variants?: readonly Conditions[];
+  /** What has been learned, put to use without being saved as a result. */
+  readonly apply: (learned: Learned) => TaughtParts;
   /** Writes the result and returns the path to it. */
   readonly save: (trained: ReadonlyMap<string, Float32Array>, out: string) => Promise<string>;
 }
@@ -101,7 +105,11 @@ async function fineTunePlan({
     await saveModelFolder({ source: model.folder, target: out }, { unet }, { dtype: 'F32' });
     return out;
   };
-  return { lesson, initial: await loadUnet(model, lesson.trainables), checkpoints: {}, save };
+  const apply = (learned: Learned) => {
+    const unet = { ...model.unet, checkpoint: withLearned(model.unet.checkpoint, learned) };
+    return { model: { ...model, unet } };
+  };
+  return { lesson, initial: await loadUnet(model, lesson.trainables), checkpoints: {}, apply, save };
 }
 
 async function loraPlan({
@@ -119,11 +127,16 @@ async function loraPlan({
   });
   const networkModules = loraModulesOf(model);
   const modules = networkModules.filter(({ target, path }) => target === 'unet' && LORA_TARGETS.test(path));
-  const save = async (trained: ReadonlyMap<string, Float32Array>, out: string) => {
-    const loras = modules.map(({ target, path }) => {
+  const lorasOf = (trained: ReadonlyMap<string, Float32Array>) =>
+    modules.map(({ target, path }) => {
       const [down, up] = [trained.get(loraTensorNames.down(path))!, trained.get(loraTensorNames.up(path))!];
       return { target, path, rank, alpha, down, up };
     });
+  const apply = ({ values }: Learned) => {
+    return { loras: [{ weights: lorasOf(values).map((lora) => ({ ...lora, scale: alpha / rank })), scale: 1 }] };
+  };
+  const save = async (trained: ReadonlyMap<string, Float32Array>, out: string) => {
+    const loras = lorasOf(trained);
     await mkdir(out, { recursive: true });
     const file = join(out, 'pytorch_lora_weights.safetensors');
     await saveLora(file, loras, { format: 'diffusers', networkModules });
@@ -132,7 +145,7 @@ async function loraPlan({
     }
     return file;
   };
-  return { lesson, initial: new Map(initial), checkpoints: frozenUnet(model), save };
+  return { lesson, initial: new Map(initial), checkpoints: frozenUnet(model), apply, save };
 }
 
 /** Widths of the published ControlNets' image embedding. */
@@ -141,7 +154,8 @@ const EMBEDDING_CHANNELS = [16, 32, 96, 256];
 async function controlnetPlan({ model, lesson: options, generator }: PlanOptions<'controlnet'>): Promise<LessonPlan> {
   const unetJson = (await readJsonFile(join(model.folder, 'unet', 'config.json'))) as Record<string, unknown>;
   const config = controlnetJson(unetJson, { embeddingChannels: EMBEDDING_CHANNELS, conditioningChannels: 3 });
-  const lesson = controlnetLesson(options, parseControlnetConfig(config));
+  const parsed = parseControlnetConfig(config);
+  const lesson = controlnetLesson(options, parsed);
   const isZero = (name: string) =>
     /^controlnet_(down_blocks|mid_block)|^controlnet_cond_embedding\.conv_out/.test(name);
   const copied = lesson.trainables.filter(({ name }) => !name.startsWith('controlnet_'));
@@ -157,7 +171,11 @@ async function controlnetPlan({ model, lesson: options, generator }: PlanOptions
     await saveNetworkFolder(out, { className: 'ControlNetModel', config, tensors }, { dtype: 'F32' });
     return out;
   };
-  return { lesson, initial, checkpoints: frozenUnet(model), save };
+  const apply = (learned: Learned): TaughtParts => {
+    const network = { config: parsed, checkpoint: learnedCheckpoint(learned) };
+    return { control: { kind: 'controlnet', folder: learned.file, network } };
+  };
+  return { lesson, initial, checkpoints: frozenUnet(model), apply, save };
 }
 
 async function t2iAdapterPlan({
@@ -195,7 +213,11 @@ async function t2iAdapterPlan({
     );
     return out;
   };
-  return { lesson, initial: new Map(initial), checkpoints: frozenUnet(model), save };
+  const apply = (learned: Learned): TaughtParts => {
+    const network = { config, checkpoint: learnedCheckpoint(learned) };
+    return { control: { kind: 'adapter', folder: learned.file, network } };
+  };
+  return { lesson, initial: new Map(initial), checkpoints: frozenUnet(model), apply, save };
 }
 
 async function textualInversionPlan({
@@ -220,16 +242,19 @@ async function textualInversionPlan({
   const lesson = textualInversionLesson(options, config, numVectors);
   const initial = new Float32Array(numVectors * config.hiddenSize);
   for (let i = 0; i < numVectors; i++) initial.set(row, i * config.hiddenSize);
-  const save = async (trained: ReadonlyMap<string, Float32Array>, out: string) => {
+  const inversionOf = (trained: ReadonlyMap<string, Float32Array>) => {
     const values = trained.get(INVERSION_NAME)!;
-    const vectors = addedTokens.map((_, i) => values.slice(i * config.hiddenSize, (i + 1) * config.hiddenSize));
+    return inversion(addedTokens.map((_, i) => values.slice(i * config.hiddenSize, (i + 1) * config.hiddenSize)));
+  };
+  const apply = ({ values }: Learned) => ({ embeddings: [inversionOf(values)] });
+  const save = async (trained: ReadonlyMap<string, Float32Array>, out: string) => {
     await mkdir(out, { recursive: true });
     const file = join(out, 'learned_embeds.safetensors');
-    await saveEmbedding(file, inversion(vectors));
+    await saveEmbedding(file, inversionOf(trained));
     return file;
   };
   const checkpoints = { ...frozenUnet(model), text_encoder: checkpoint };
-  return { lesson, initial: new Map([[INVERSION_NAME, initial]]), checkpoints, variants, save };
+  return { lesson, initial: new Map([[INVERSION_NAME, initial]]), checkpoints, variants, apply, save };
 }
 
 /** The embedding that the new words start from. */

@@ -10,15 +10,16 @@ import { RandomGenerator } from '../runtime/random.ts';
 import type { SessionOptions } from '../runtime/session.ts';
 import type { LossTarget } from '../training/diffusion-loss.ts';
 import { chooseIdentifier } from '../training/identifier.ts';
-import { type LessonProgress, runLesson } from '../training/lesson-loop.ts';
+import { checkpointFolderOf, openLessonFolder } from '../training/lesson-folder.ts';
+import { type LessonReport, reportOf, saveCurve, saveReport } from '../training/lesson-report.ts';
 import { modelKey } from '../training/model-key.ts';
 import { classPrompt, instancePrompt } from '../training/prompts.ts';
 import { type SampleOptions, stepFeeds } from '../training/samples.ts';
-import { refuseContent } from '../training/save-network.ts';
 import type { TrainingSettings } from '../training/settings.ts';
 import { initialState, Trainer, trainedTensors } from '../training/trainer.ts';
 import { type LessonExamples, type PriorOptions, prepareExamples } from './lesson-examples.ts';
 import { planLesson } from './lesson-plans.ts';
+import { type LessonEvent, watchLesson } from './watched-lesson.ts';
 
 export interface TrainRequest {
   readonly model: ModelFolder;
@@ -34,20 +35,23 @@ export interface TrainRequest {
   /** Folder of class pictures that lessons share. */
   readonly classImageCache: string;
   readonly session: SessionOptions;
+  /** Ends the lesson early with what has been learned as its result. */
+  readonly stop?: AbortSignal | undefined;
+  /** Ends the lesson early without a result; it can go on from there. */
+  readonly pause?: AbortSignal | undefined;
   /** For the person: what is going on. */
   readonly onMessage: (message: string) => void;
 }
 
 /**
  * Runs a lesson from photos to files, yielding after each run of the device; a caller that stops asking stops it, and it
- * can go on from its newest checkpoint, which lies beside `out`.
- * @returns the path of the result
+ * can go on from its newest checkpoint, which lies beside `out`. Its report and its loss curve lie in `out`.
  * @throws UserError if the photos, the settings or the checkpoint do not fit
  */
-export async function* train(request: TrainRequest): AsyncGenerator<LessonProgress, string> {
-  const { model, settings, seed, onMessage } = request;
+export async function* train(request: TrainRequest): AsyncGenerator<LessonEvent, LessonReport> {
+  const { model, settings, seed, onMessage, out } = request;
   refuseUnsupported(settings);
-  await refuseContent(request.out);
+  await openLessonFolder(out, request);
   const { vaeScaleFactor } = model.vae.config;
   const target = targetOf(model);
   const prior = priorOf(request);
@@ -83,16 +87,25 @@ export async function* train(request: TrainRequest): AsyncGenerator<LessonProgre
   );
   try {
     const samples = { ...sampleOptions(request, { examples, target }), variants: plan.variants };
-    const state = yield* runLesson({
+    const { state, journal } = yield* watchLesson({
       ...settings,
       trainer,
+      out,
+      signal: signalOf(request),
       initial: initialState(lesson.trainables, plan.initial, { hasEma: lesson.hasEma ?? false }),
       feeds: (step) => stepFeeds(step, samples),
-      checkpointFolder: `${request.out}.checkpoints`,
+      checkpointFolder: checkpointFolderOf(out),
       lessonKey: await lessonKey(request, { prompt, files: examples.files }),
       isResumed: request.isResumed,
     });
-    return await plan.save(trainedTensors(lesson.trainables, state), request.out);
+    await saveCurve(out, journal, settings.maxTrainSteps);
+    const isPaused = request.pause?.aborted === true && state.step < settings.maxTrainSteps;
+    const isSaved = state.step > 0 && !isPaused;
+    const result = isSaved ? await plan.save(trainedTensors(lesson.trainables, state), out) : undefined;
+    const facts = { model: model.folder, settings, seed, instancePrompt: prompt };
+    const report = reportOf(facts, journal, result);
+    if (isSaved) await saveReport(out, report);
+    return report;
   } finally {
     await trainer.dispose();
   }
@@ -114,6 +127,10 @@ function refuseUnsupported(settings: TrainingSettings): void {
 /** Accumulated passes are one larger batch: the mean over both is the same. */
 function batchOf({ trainBatchSize, gradientAccumulationSteps }: TrainingSettings): number {
   return trainBatchSize * gradientAccumulationSteps;
+}
+
+function signalOf({ stop, pause }: TrainRequest): AbortSignal {
+  return AbortSignal.any([stop, pause].filter((signal) => signal !== undefined));
 }
 
 function targetOf({ scheduler }: ModelFolder): LossTarget {

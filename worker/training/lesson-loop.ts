@@ -1,6 +1,7 @@
 import { UserError } from '../../shared/errors.ts';
 import { loadLatestCheckpoint, removeCheckpoints, saveCheckpoint } from './checkpoint-file.ts';
 import { type LearningRateOptions, learningRateAt } from './learning-rate.ts';
+import type { StepRecord } from './lesson-journal.ts';
 import { type StepFeeds, type StepReport, type Trainer, type TrainerState, vectorNames } from './trainer.ts';
 
 export interface LessonLoopOptions extends LearningRateOptions {
@@ -11,9 +12,15 @@ export interface LessonLoopOptions extends LearningRateOptions {
   /** Folder of the checkpoints. */
   readonly checkpointFolder: string;
   readonly checkpointingSteps: number;
+  /** Steps between looks at the lesson, at which a run of the device ends as well; undefined for none. */
+  readonly lookingSteps?: number | undefined;
   /** Tells one lesson from another: a checkpoint of another one is not gone on with. */
   readonly lessonKey: string;
   readonly isResumed: boolean;
+  /** Writes steps down; a checkpoint is saved when that is done, so that none knows more than what is written. */
+  readonly record?: ((steps: readonly StepRecord[]) => Promise<void>) | undefined;
+  /** Ends the lesson after the run under way, with a checkpoint of its last step. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** What is known after each run of the device. */
@@ -39,30 +46,69 @@ const SECONDS_PER_RUN = 2;
  * @throws UserError if the checkpoint belongs to another lesson
  */
 export async function* runLesson(options: LessonLoopOptions): AsyncGenerator<LessonProgress, TrainerState> {
-  const { trainer, maxTrainSteps, checkpointingSteps, isResumed, checkpointFolder } = options;
-  if (!isResumed) await removeCheckpoints(checkpointFolder);
-  const state = (isResumed ? await resumeState(options) : undefined) ?? options.initial;
+  return yield* takeSteps(await startLesson(options), options);
+}
+
+/**
+ * The state that a lesson begins or goes on with; one that begins anew removes the checkpoints of an older one.
+ * @throws UserError if the checkpoint belongs to another lesson
+ */
+export async function startLesson(options: LessonLoopOptions): Promise<TrainerState> {
+  if (!options.isResumed) await removeCheckpoints(options.checkpointFolder);
+  return (options.isResumed ? await resumeState(options) : undefined) ?? options.initial;
+}
+
+/** Takes the steps that a state lacks, changing it; see runLesson. */
+export async function* takeSteps(
+  state: TrainerState,
+  options: LessonLoopOptions,
+): AsyncGenerator<LessonProgress, TrainerState> {
+  const { trainer, maxTrainSteps, checkpointingSteps, lookingSteps, signal } = options;
   let stepsPerRun = 1;
-  while (state.step < maxTrainSteps) {
+  let savedStep = state.step;
+  while (state.step < maxTrainSteps && !signal?.aborted) {
     const first = state.step;
-    const toCheckpoint = checkpointingSteps - (first % checkpointingSteps);
-    const count = Math.min(stepsPerRun, maxTrainSteps - first, toCheckpoint);
+    const ends = [checkpointingSteps, lookingSteps ?? maxTrainSteps].map((interval) => interval - (first % interval));
+    const count = Math.min(stepsPerRun, maxTrainSteps - first, ...ends);
     const steps = Array.from({ length: count }, (_, i) => first + i);
     const started = performance.now();
     const rates = steps.map((step) => learningRateAt(step, options));
     const reports = await trainer.run(state, steps.map(options.feeds), rates);
     const secondsPerStep = (performance.now() - started) / 1000 / count;
     stepsPerRun = Math.max(1, Math.round(SECONDS_PER_RUN / secondsPerStep));
-    const broken = reports.find(({ loss, gradNorm }) => !Number.isFinite(loss) || !Number.isFinite(gradNorm));
-    if (broken) {
-      throw new UserError(
-        `Cannot go on with the lesson: its loss must stay finite, got ${broken.loss} before step ${state.step}; a lower learning rate helps`,
-      );
+    refuseBroken(reports, state.step);
+    await options.record?.(stepRecords(first, { reports, rates, secondsPerStep }));
+    if (state.step % checkpointingSteps === 0 || state.step === maxTrainSteps) {
+      await saveState(options, state);
+      savedStep = state.step;
     }
-    if (state.step % checkpointingSteps === 0 || state.step === maxTrainSteps) await saveState(options, state);
     yield { step: state.step, maxTrainSteps, learningRate: rates.at(-1)!, reports, secondsPerStep };
   }
+  if (savedStep !== state.step) await saveState(options, state);
   return state;
+}
+
+function refuseBroken(reports: readonly StepReport[], step: number): void {
+  const broken = reports.find(({ loss, gradNorm }) => !Number.isFinite(loss) || !Number.isFinite(gradNorm));
+  if (broken) {
+    throw new UserError(
+      `Cannot go on with the lesson: its loss must stay finite, got ${broken.loss} before step ${step}; a lower learning rate helps`,
+    );
+  }
+}
+
+function stepRecords(
+  first: number,
+  run: { reports: readonly StepReport[]; rates: readonly number[]; secondsPerStep: number },
+): StepRecord[] {
+  return run.reports.map(({ loss, gradNorm }, i) => ({
+    kind: 'step',
+    step: first + i + 1,
+    loss,
+    learningRate: run.rates[i]!,
+    gradNorm,
+    seconds: run.secondsPerStep,
+  }));
 }
 
 async function saveState(

@@ -5,6 +5,7 @@ import { UserError } from '../../shared/errors.ts';
 import { networkClasses } from '../networks/network-classes.ts';
 import { loadTensor, type StoredTensor, saveSafetensors, type TensorToSave } from '../runtime/safetensors.ts';
 import { findComponentWeights } from '../runtime/weight-files.ts';
+import { LESSON_FILES, listFolder } from './lesson-folder.ts';
 import type { TrainedTensor, TrainedTensors } from './trained-tensors.ts';
 
 export interface SaveNetworkOptions {
@@ -28,7 +29,8 @@ export type TrainedComponents = { readonly [C in TrainableComponent]?: TrainedTe
  * Writes a whole pipeline folder: the trained tensors under the names that the source stores them by, and all else as
  * the source has it. Weights that did not change are hard links where the file system can make them, so they take no
  * space and must be replaced rather than edited.
- * @param folders.target appears by one rename, when everything is on the disk
+ * @param folders.target appears by one rename, when everything is on the disk; beside a lesson's own files its
+ *   model_index.json appears last
  * @throws UserError if the target exists and is not empty, or lies in the source
  */
 export async function saveModelFolder(
@@ -141,7 +143,8 @@ export interface TrainedNetwork {
 
 /**
  * Writes the folder of a network that stands beside a pipeline, config.json and weights.
- * @param target appears by one rename, when everything is on the disk
+ * @param target appears by one rename, when everything is on the disk; beside a lesson's own files its config.json
+ *   appears last
  * @throws UserError if the target exists and is not empty
  */
 export async function saveNetworkFolder(
@@ -157,6 +160,9 @@ export async function saveNetworkFolder(
   });
 }
 
+/** Names that make a folder one that can be opened; they come last. */
+const INDEX_FILES: readonly string[] = ['model_index.json', 'config.json'];
+
 /** Lets `write` fill a folder beside the target, which then takes its name. */
 async function writeFolder(target: string, write: (partial: string) => Promise<void>): Promise<void> {
   await refuseContent(target);
@@ -169,25 +175,35 @@ async function writeFolder(target: string, write: (partial: string) => Promise<v
   await mkdir(partial);
   try {
     await write(partial);
-    // Windows renames only to names that are free.
-    await rmdir(target).catch(ignoreAbsence);
-    await rename(partial, target);
+    await install(partial, target);
   } catch (error) {
     await rm(partial, { recursive: true, force: true });
     throw error;
   }
 }
 
-/**
- * Checks that a folder can be written here, so that a lesson of hours does not end with the discovery that it cannot.
- * @throws UserError if the target exists and is not an empty folder
- */
-export async function refuseContent(target: string): Promise<void> {
-  const names = await readdir(target).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOTDIR') throw new UserError(`Cannot save to ${target}: it must be a folder, got a file`);
-    return ignoreAbsence(error);
-  });
-  if (names !== undefined && names.length > 0) {
+/** Beside a lesson's own files everything moves in by itself, and the file by which the folder is opened last. */
+async function install(partial: string, target: string): Promise<void> {
+  if ((await listFolder(target)).length === 0) {
+    // Windows renames only to names that are free.
+    await rmdir(target).catch(ignoreAbsence);
+    return rename(partial, target);
+  }
+  const names = await readdir(partial);
+  const isIndex = (name: string) => INDEX_FILES.includes(name);
+  for (const name of [...names.filter((name) => !isIndex(name)), ...names.filter(isIndex)]) {
+    // An earlier attempt may have been killed between two of them.
+    await rm(join(target, name), { recursive: true, force: true });
+    await rename(join(partial, name), join(target, name));
+  }
+  await rm(partial, { recursive: true });
+}
+
+/** @throws UserError if the target is neither absent nor empty nor the folder of a lesson without its result */
+async function refuseContent(target: string): Promise<void> {
+  const names = await listFolder(target);
+  const isLesson = names.includes(LESSON_FILES.journal) && !names.some((name) => INDEX_FILES.includes(name));
+  if (names.length > 0 && !isLesson) {
     throw new UserError(`Cannot save to ${target}: the folder must be empty, got ${names.length} entries`);
   }
 }

@@ -60,7 +60,8 @@ const common = {
   checkpointingSteps: count,
   /** Prompt of the pictures that show how the lesson goes; undefined makes none. */
   validationPrompt: text.optional(),
-  validationSteps: count,
+  /** 0 makes none. */
+  validationSteps: number('a whole number of 0 or more', (value) => isWhole(value) && value >= 0),
 };
 
 const captioned = {

@@ -68,7 +68,10 @@ export function initialState(
   return { step: 0, vectors: { parameters, first_moments: zeros(), second_moments: zeros(), ...average } };
 }
 
-/** Cuts the trained tensors out of a state: the averaged ones if an average was kept. */
+/**
+ * Finds the trained tensors in a state: the averaged ones if an average was kept. They are views, not copies; a run
+ * replaces the state's vectors and leaves them as they are.
+ */
 export function trainedTensors(trainables: readonly Trainable[], { vectors }: TrainerState): Map<string, Float32Array> {
   const learned = vectors[EMA_NAME] ?? vectors.parameters;
   let end = 0;
@@ -76,7 +79,7 @@ export function trainedTensors(trainables: readonly Trainable[], { vectors }: Tr
     trainables.map(({ name, shape }) => {
       const start = end;
       end += elementCount(shape);
-      return [name, learned.slice(start, end)];
+      return [name, learned.subarray(start, end)];
     }),
   );
 }

@@ -3,6 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
+import { readRecords } from '../../../worker/training/lesson-journal.ts';
 import { savePhotos, saveTinyStudent } from '../../support/tiny-lesson.ts';
 import { temporaryFolder } from '../../support/tiny-models.ts';
 
@@ -40,11 +41,14 @@ test('npm run train gives the same bytes when it is killed after a checkpoint an
   child.kill('SIGKILL');
   await ended;
   expect(child.signalCode).toBe('SIGKILL');
-  expect(await readdir(folder)).not.toContain('killed');
+  expect(await readdir(join(folder, 'killed'))).toEqual(['lesson.jsonl']);
   const resumed = into('killed', '--resume-from-checkpoint', 'latest');
   expect(await Promise.all([whole.ended, resumed.ended])).toEqual([0, 0]);
   const [expected, got] = await Promise.all(
     ['whole', 'killed'].map((name) => readFile(join(folder, name, 'pytorch_lora_weights.safetensors'))),
   );
   expect(got!.equals(expected!)).toBe(true);
+  const steps = (await readRecords(join(folder, 'killed', 'lesson.jsonl'))).map(({ step }) => step);
+  expect(steps).toEqual(Array.from({ length: 400 }, (_, i) => i + 1));
+  expect(await readdir(join(folder, 'killed'))).toEqual(expect.arrayContaining(['lesson.json', 'loss.svg']));
 });

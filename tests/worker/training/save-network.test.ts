@@ -182,6 +182,23 @@ test('a target that holds something is refused and stays as it was', async () =>
   expect((await readdir(root)).sort()).toEqual(['empty', 'full', 'model']);
 });
 
+test('a model is put beside what its lesson wrote down, also after an attempt that was killed half way', async () => {
+  const root = await temporaryFolder();
+  const [source, target] = [join(root, 'model'), join(root, 'lesson')];
+  await saveTinyPipeline(source);
+  await mkdir(join(target, 'unet'), { recursive: true });
+  await writeFile(join(target, 'lesson.jsonl'), 'what happened');
+  await writeFile(join(target, 'unet', 'half.safetensors'), 'half');
+  const unet = train(unetClass, tinyConfigs['unet-sd1']);
+  const save = () => saveModelFolder({ source, target }, { unet }, { dtype: 'F32' });
+  await save();
+  expect(await valuesOf((await openModelFolder(target)).unet.checkpoint)).toEqual(trainedValues(unet));
+  expect(await readdir(join(target, 'unet'))).toEqual(['config.json', 'diffusion_pytorch_model.safetensors']);
+  expect(await readFile(join(target, 'lesson.jsonl'), 'utf8')).toBe('what happened');
+  expect((await readdir(root)).sort()).toEqual(['lesson', 'model']);
+  await expect(save()).rejects.toThrow('the folder must be empty');
+});
+
 test('tensors that the model does not have leave no folder', async () => {
   const root = await temporaryFolder();
   const [source, target] = [join(root, 'model'), join(root, 'tuned')];

@@ -1,5 +1,4 @@
 /** Serves the REST API and the files, breaks where a test asks for it, and records what Discord would object to. */
-import { EventEmitter } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { ApiError, apiError } from './api-error.ts';
 import { readBody, type SentBody } from './request-body.ts';
@@ -36,8 +35,6 @@ export interface ApiServer {
   /** What Discord would object to; tests expect none. */
   readonly violations: string[];
   readonly faults: Fault[];
-  /** Emits 'change' after every request. */
-  readonly events: EventEmitter;
 }
 
 const API_PREFIX = '/api/v10';
@@ -46,21 +43,16 @@ export function createApiServer(state: () => RouteState): ApiServer {
   const requests: RecordedRequest[] = [];
   const violations: string[] = [];
   const faults: Fault[] = [];
-  const events = new EventEmitter();
-  events.setMaxListeners(0);
   /** When a rate-limited route may be asked again. */
   const closedUntil = new Map<string, number>();
 
   const server = createServer((request, response) => {
     const address = new URL(request.url ?? '/', 'http://localhost');
     const serve = address.pathname.startsWith(API_PREFIX) ? serveApi : serveFile;
-    serve(request, response, address).then(
-      () => events.emit('change'),
-      (error: unknown) => {
-        violations.push(`${request.method} ${address.pathname}: the peer failed: ${String(error)}`);
-        response.destroy();
-      },
-    );
+    serve(request, response, address).catch((error: unknown) => {
+      violations.push(`${request.method} ${address.pathname}: the peer failed: ${String(error)}`);
+      response.destroy();
+    });
   });
 
   async function serveFile(_request: IncomingMessage, response: ServerResponse, address: URL): Promise<void> {
@@ -137,7 +129,7 @@ export function createApiServer(state: () => RouteState): ApiServer {
     if (waitMs > 20) violations.push(`${route}: asked again ${Math.round(waitMs)} ms before Retry-After`);
   }
 
-  return { server, requests, violations, faults, events };
+  return { server, requests, violations, faults };
 }
 
 function takeFault(faults: Fault[], method: string, path: string): Fault | undefined {

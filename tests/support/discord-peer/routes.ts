@@ -192,7 +192,9 @@ function listMessages({ world }: RouteState, { params: [channelId], query }: Cal
   demand(world, channel, 'ReadMessageHistory');
   const limit = Number(query.get('limit') ?? 50);
   if (!(limit >= 1 && limit <= 100)) throw apiError('invalidFormBody', [`limit: must be 1 to 100, got ${limit}`]);
-  const visible = channel.messages.filter((message) => message.onlyFor === undefined);
+  const before = query.get('before');
+  const end = before === null ? undefined : channel.messages.findIndex((message) => message.api.id === before);
+  const visible = channel.messages.slice(0, end).filter((message) => message.onlyFor === undefined);
   // A nonce comes back to the sender only when the message is created.
   return visible
     .slice(-limit)

@@ -1,0 +1,164 @@
+import { join } from 'node:path';
+import { Client, Events, GatewayDispatchEvents, GatewayIntentBits, Options, Routes } from 'discord.js';
+import type { Logger } from 'pino';
+import type { Command } from '../../commands/command.ts';
+import type { DiscordConfig } from '../../shared/config.ts';
+import type { ReplyTo } from '../../shared/jobs.ts';
+import type { BotInbox, MessageRef, Platform, Reply } from '../platform.ts';
+import { isCode, request } from './api-errors.ts';
+import { type Bridge, messageOf, postMessage } from './bridge.ts';
+import { commandPayloads } from './command-payload.ts';
+import { sendDirect } from './direct.ts';
+import { findPosted } from './find-posted.ts';
+import { createFormDrafts } from './form-drafts.ts';
+import { onInteraction } from './interactions.ts';
+import { channelIdOf, placeInChannel } from './people.ts';
+import { missingInChannel, permissionText } from './permissions.ts';
+import { onReaction } from './reactions.ts';
+import { registerCommands } from './register-commands.ts';
+
+export interface DiscordOptions {
+  readonly config: DiscordConfig;
+  readonly commands: readonly Command[];
+  /** Folder for forms that are open on somebody's screen. */
+  readonly dataDir: string;
+  readonly maxUploadBytes: number;
+  readonly log: Logger;
+  /** Shards that this process connects, of how many; Discord's advice by default. */
+  readonly shards?: { readonly ids: readonly number[]; readonly count: number };
+}
+
+/** None of them is privileged: contents of messages are not read. */
+const INTENTS = [
+  GatewayIntentBits.Guilds,
+  GatewayIntentBits.GuildMessageReactions,
+  GatewayIntentBits.DirectMessageReactions,
+];
+const REQUEST_TIMEOUT_MS = 30_000;
+const LARGE_UPLOAD_REFUSED = 40005;
+/** Every server takes files of this size. */
+const SMALLEST_LIMIT_BYTES = 8 * 2 ** 20;
+const UNKNOWN_MESSAGE = 10008;
+
+/** Discord as a chat platform. */
+export function createDiscordPlatform(options: DiscordOptions): Platform {
+  const { config, log } = options;
+  const client = createClient(options);
+  const pending = new Set<Promise<void>>();
+  let bridge: Bridge | undefined;
+  const connected = (): Bridge => {
+    if (bridge === undefined) throw new Error('Cannot use Discord: the platform must be started first');
+    return bridge;
+  };
+
+  /** Keeps track of what is under way, so that stopping waits for it. */
+  function track(what: string, work: Promise<void>): void {
+    const tracked: Promise<void> = work
+      .catch((error: unknown) => log.error({ err: error }, `Cannot ${what}`))
+      .finally(() => pending.delete(tracked));
+    pending.add(tracked);
+  }
+
+  function listen(to: Bridge): void {
+    client.on(Events.InteractionCreate, (interaction) =>
+      track('answer an interaction', onInteraction(to, interaction)),
+    );
+    client.ws.on(GatewayDispatchEvents.MessageReactionAdd, (data) => track('answer a reaction', onReaction(to, data)));
+    client.on(Events.Error, (error) => log.error({ err: error }, 'Discord connection failed'));
+    client.on(Events.ShardDisconnect, ({ code }, shard) => log.error({ code, shard }, 'Discord closed the connection'));
+    client.on(Events.ShardReconnecting, (shard) => log.info({ shard }, 'Connecting to Discord again'));
+  }
+
+  async function start(inbox: BotInbox): Promise<void> {
+    const ready = new Promise<void>((resolve) => client.once(Events.ClientReady, () => resolve()));
+    bridge = {
+      client,
+      inbox,
+      commands: new Map(options.commands.map((command) => [command.name, command])),
+      drafts: createFormDrafts(join(options.dataDir, 'discord-forms')),
+      log,
+      maxUploadBytes: options.maxUploadBytes,
+      testOrigin: config.api === undefined ? undefined : new URL(config.api).origin,
+    };
+    listen(bridge);
+    await client.login(config.token);
+    await ready;
+    const scope = { applicationId: client.application!.id, serverId: config.serverId };
+    const isWritten = await registerCommands(client.rest, scope, commandPayloads(options.commands));
+    log.info({ isWritten, servers: client.guilds.cache.size }, 'Connected to Discord');
+  }
+
+  return {
+    name: 'discord',
+    start,
+    post: (to, reply, key) => post(connected(), to, { reply, key }),
+    findPosted: (to, key) => findPosted(connected(), to, key),
+    edit: (message, reply) => edit(connected(), message, reply),
+    remove: (message) => remove(client, message),
+    sendDirect: async (to, reply) => {
+      await sendDirect(connected(), to, reply);
+    },
+    isReady: () => client.isReady(),
+    stop: async () => {
+      client.removeAllListeners(Events.InteractionCreate);
+      client.ws.removeAllListeners(GatewayDispatchEvents.MessageReactionAdd);
+      await Promise.all(pending);
+      await client.destroy();
+    },
+  };
+}
+
+function createClient({ config, shards }: DiscordOptions): Client {
+  return new Client({
+    intents: INTENTS,
+    allowedMentions: { parse: [] },
+    // Messages are found in our own tables, and members are asked for where they matter.
+    makeCache: Options.cacheWithLimits({ ...Options.DefaultMakeCacheSettings, MessageManager: 0, ReactionManager: 0 }),
+    rest: { timeout: REQUEST_TIMEOUT_MS, ...(config.api !== undefined && { api: config.api }) },
+    ...(shards === undefined ? { shards: 'auto' as const } : { shards: [...shards.ids], shardCount: shards.count }),
+  });
+}
+
+/** A result as a message of its own, which names its owner. Discord makes a message of one nonce once in a few minutes. */
+async function post(bridge: Bridge, to: ReplyTo, { reply, key }: { reply: Reply; key: string }): Promise<MessageRef> {
+  const id = channelIdOf(to.place);
+  const send = async (uploadLimitBytes: number) => {
+    const { body, files } = await messageOf(bridge, reply, { uploadLimitBytes, isMentioning: true, key });
+    return postMessage(bridge, id, { body: { ...body, nonce: key, enforce_nonce: true }, files });
+  };
+  const posted = await request(
+    'post a result',
+    () =>
+      send(to.uploadLimitBytes).catch((error: unknown) => {
+        // A server that lost its boosts takes less than it said.
+        if (!isCode(error, LARGE_UPLOAD_REFUSED)) throw error;
+        return send(SMALLEST_LIMIT_BYTES);
+      }),
+    () => missingText(bridge, id),
+  );
+  const { channelId, threadId } = to.place;
+  return { platform: 'discord', channelId, messageId: posted.id, threadId };
+}
+
+function missingText({ client }: Bridge, channelId: string): string | undefined {
+  const missing = missingInChannel(client, channelId) ?? [];
+  return missing.length > 0
+    ? permissionText(missing, placeInChannel(client, channelId, undefined).channelId)
+    : undefined;
+}
+
+/** Edits with the bot's own token, which does not run out after 15 minutes. */
+async function edit(bridge: Bridge, message: MessageRef, reply: Reply): Promise<void> {
+  const { body, files } = await messageOf(bridge, reply);
+  const route = Routes.channelMessage(channelIdOf(message), message.messageId);
+  await request('edit a message', () => bridge.client.rest.patch(route, { body, files }));
+}
+
+async function remove(client: Client, message: MessageRef): Promise<void> {
+  const route = Routes.channelMessage(channelIdOf(message), message.messageId);
+  await request('delete a message', () =>
+    client.rest.delete(route).catch((error: unknown) => {
+      if (!isCode(error, UNKNOWN_MESSAGE)) throw error;
+    }),
+  );
+}

@@ -7,8 +7,8 @@ import { type StepFeeds, type StepReport, type Trainer, type TrainerState, vecto
 export interface LessonLoopOptions extends LearningRateOptions {
   readonly trainer: Trainer;
   readonly initial: TrainerState;
-  /** The feeds of a step, counted from 0. */
-  readonly feeds: (step: number) => StepFeeds;
+  /** The feeds of a step, counted from 0; asked for in the order of the steps. */
+  readonly feeds: (step: number) => StepFeeds | Promise<StepFeeds>;
   /** Folder of the checkpoints. */
   readonly checkpointFolder: string;
   readonly checkpointingSteps: number;
@@ -73,7 +73,9 @@ export async function* takeSteps(
     const steps = Array.from({ length: count }, (_, i) => first + i);
     const started = performance.now();
     const rates = steps.map((step) => learningRateAt(step, options));
-    const reports = await trainer.run(state, steps.map(options.feeds), rates);
+    const fed: StepFeeds[] = [];
+    for (const step of steps) fed.push(await options.feeds(step));
+    const reports = await trainer.run(state, fed, rates);
     const secondsPerStep = (performance.now() - started) / 1000 / count;
     stepsPerRun = Math.max(1, Math.round(SECONDS_PER_RUN / secondsPerStep));
     refuseBroken(reports, state.step);

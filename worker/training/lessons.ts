@@ -11,6 +11,7 @@ import { type UnetControls, unet } from '../networks/unet.ts';
 import { SIZE_IDS, type UnetConfig } from '../networks/unet-config.ts';
 import type { Trainable } from './adamw.ts';
 import { diffusionLoss, type LossTarget } from './diffusion-loss.ts';
+import { learnEverything, learnNamed } from './learning.ts';
 import type { Lesson } from './trainer.ts';
 
 export interface LessonOptions {
@@ -184,22 +185,4 @@ function scaled(value: Value, factor: number): Value {
 
 function one(): Value {
   return constant([1], [], 'float32');
-}
-
-/** Tensors that learn, by name; asked for twice, a name gives the same value. */
-function learnNamed() {
-  const trainables: Trainable[] = [];
-  const known = new Map<string, Value>();
-  const learn = (name: string, shape: readonly number[]): Value => {
-    const value = known.get(name) ?? input(name, { shape, dtype: 'float32' });
-    if (!known.has(name)) trainables.push({ name, shape, value });
-    known.set(name, value);
-    return value;
-  };
-  return { trainables, learn };
-}
-
-function learnEverything() {
-  const { trainables, learn } = learnNamed();
-  return { trainables, substitute: learn };
 }

@@ -47,13 +47,18 @@ export interface SampleOptions {
 /** Odd, so that steps are spread over all seeds. */
 const STEP_STRIDE = 0x9e3779b1;
 
+/** The randomness of a step, counted from 0. */
+export function stepGenerator(seed: number, step: number): RandomGenerator {
+  return new RandomGenerator((seed + Math.imul(step + 1, STEP_STRIDE)) >>> 0);
+}
+
 /**
  * The feeds of one step.
  * @param step  counted from 0
  */
 export function stepFeeds(step: number, options: SampleOptions): StepFeeds {
   const { instances, classes, trainBatchSize: count, latentShape } = options;
-  const generator = new RandomGenerator((options.seed + Math.imul(step + 1, STEP_STRIDE)) >>> 0);
+  const generator = stepGenerator(options.seed, step);
   const pick = (examples: readonly Example[], i: number) => examples[(step * count + i) % examples.length]!;
   const seen = Array.from({ length: count }, (_, i) => {
     return withVariant(withEmptyPrompt(pick(instances, i), generator, options), generator, options);

@@ -29,7 +29,7 @@ export async function writeTokenizer(folder: string, { vocab, merges }: Vocabula
     add_prefix_space: false,
     do_lower_case: true,
     errors: 'replace',
-    model_max_length: 77,
+    model_max_length: 32,
     ...special,
   };
   await mkdir(folder, { recursive: true });

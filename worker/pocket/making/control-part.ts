@@ -1,0 +1,162 @@
+import type { ModelFolder } from '../../diffusion/model-folder.ts';
+import { alphasCumprod } from '../../diffusion/schedulers/noise-schedule.ts';
+import { parseControlnetConfig } from '../../networks/controlnet.ts';
+import { denoiserComponents } from '../../networks/denoiser.ts';
+import { parseT2iAdapterConfig } from '../../networks/t2i-adapter.ts';
+import { RandomGenerator } from '../../runtime/random.ts';
+import { loadTensor } from '../../runtime/safetensors.ts';
+import { findComponentWeights } from '../../runtime/weight-files.ts';
+import { freshWeights } from '../../training/fresh-weights.ts';
+import type { LatentCache } from '../../training/latent-cache.ts';
+import { controlnetLesson, lessonInputs, t2iAdapterLesson } from '../../training/lessons.ts';
+import { controlnetJson, t2iAdapterJson } from '../../training/network-config.ts';
+import { picturePool } from '../../training/picture-stream.ts';
+import { type Example, type SampleOptions, stepFeeds, stepGenerator } from '../../training/samples.ts';
+import type { Lesson } from '../../training/trainer.ts';
+import { type ControlMapKind, renderControlMap } from '../renderer/control-maps.ts';
+import { SIDE } from '../renderer/world.ts';
+import { LATENT_SHAPE, TOKENS, UNET_JSON } from './configs.ts';
+import { CACHED_SCENES } from './latents.ts';
+import type { PromptEmbedder } from './prompt-embedder.ts';
+import { trainingCaption } from './prompts.ts';
+import type { PartLesson, PartOptions, Weights } from './run-part.ts';
+import { trainingScene } from './scenes.ts';
+
+/** Kinds of control networks, each with the configuration that it has in the family. */
+export const CONTROL_NETWORKS = {
+  controlnet: {
+    className: 'ControlNetModel',
+    config: controlnetJson(UNET_JSON, { embeddingChannels: [8, 16, 32, 64], conditioningChannels: 3 }),
+  },
+  // Of a light adapter's features the last two have the same width: two entries make the three that the UNet has levels for.
+  adapter: {
+    className: 'T2IAdapter',
+    config: t2iAdapterJson(
+      parseT2iAdapterConfig({ adapter_type: 'light_adapter', channels: [64, 96], num_res_blocks: 4 }),
+    ),
+  },
+} as const;
+export type ControlNetwork = keyof typeof CONTROL_NETWORKS;
+
+export interface ControlOptions extends PartOptions {
+  readonly network: ControlNetwork;
+  readonly map: ControlMapKind;
+  /** Folder of the finished model. */
+  readonly model: ModelFolder;
+  readonly latents: LatentCache;
+  readonly embedder: PromptEmbedder;
+}
+
+const BATCH = 16;
+/** The ControlNet paper's share is 0.5: the map alone must say enough. */
+const EMPTY_SHARE = 0.3;
+const POOL = { poolSize: 512, freshPerStep: 8 } as const;
+
+/** A ControlNet or T2I-Adapter for the finished model, on exact maps that are drawn as they are needed. */
+export async function controlPart(options: ControlOptions): Promise<PartLesson> {
+  const { network, map, model, seed, steps = 3000, learningRate = 1e-3 } = options;
+  const lesson = { ...describeLesson(network, model), hasEma: true };
+  const pool = picturePool({ ...POOL, make: (index) => drawPair(index, options) });
+  const samples = await sampleOptions(options);
+  await options.latents.hold(CACHED_SCENES);
+  return {
+    lesson,
+    initial: options.start ?? (await initialWeights(lesson, options)),
+    checkpoints: { [denoiserComponents.unet]: model.unet.checkpoint },
+    feeds: async (step) =>
+      stepFeeds(step, { ...samples, instances: await drawExamples(await pool(step), step, options) }),
+    rate: { learningRate, lrScheduler: 'cosine', lrWarmupSteps: 100, maxTrainSteps: steps },
+    key: `pocket ${network} ${map} ${seed}`,
+  };
+}
+
+function describeLesson(network: ControlNetwork, model: ModelFolder): Lesson {
+  const unet = model.unet.config;
+  const options = {
+    unet,
+    target: 'v_prediction',
+    batch: BATCH,
+    latentSide: LATENT_SHAPE[1],
+    tokens: TOKENS,
+    vaeScaleFactor: model.vae.config.vaeScaleFactor,
+    hasMask: false,
+  } as const;
+  const { config } = CONTROL_NETWORKS[network];
+  return network === 'controlnet'
+    ? controlnetLesson(options, parseControlnetConfig(config))
+    : t2iAdapterLesson(options, parseT2iAdapterConfig(config));
+}
+
+/** A ControlNet is the UNet's encoder, and its new layers begin as nothing. */
+async function initialWeights(lesson: Lesson, { network, model, seed }: ControlOptions): Promise<Weights> {
+  const isZero = (name: string) =>
+    /^controlnet_(down_blocks|mid_block)|^controlnet_cond_embedding\.conv_out/.test(name);
+  const initial = freshWeights(lesson.trainables, { generator: new RandomGenerator(seed), isZero });
+  if (network === 'adapter') return initial;
+  const { tensors } = await findComponentWeights(model.unet.checkpoint.folder);
+  for (const { name } of lesson.trainables.filter(({ name }) => !name.startsWith('controlnet_'))) {
+    initial.set(name, await loadTensor(tensors.get(name)!));
+  }
+  return initial;
+}
+
+async function sampleOptions({
+  seed,
+  model,
+  embedder,
+  network,
+}: ControlOptions): Promise<Omit<SampleOptions, 'instances'>> {
+  const [empty] = await embedder.embed(['']);
+  return {
+    seed,
+    alphasCumprod: alphasCumprod(model.scheduler),
+    target: 'v_prediction',
+    classes: [],
+    trainBatchSize: BATCH,
+    priorLossWeight: 0,
+    latentShape: LATENT_SHAPE,
+    hasCubicTimesteps: network === 'adapter',
+    emptyPrompt: { share: EMPTY_SHARE, conditions: { [lessonInputs.encoderHiddenStates]: promptCondition(empty!) } },
+  };
+}
+
+function promptCondition(data: Float32Array) {
+  return { dims: [TOKENS, data.length / TOKENS], data };
+}
+
+/** A picture of the cache with the map that it was drawn beside. */
+interface Pair {
+  readonly index: number;
+  readonly map: Uint8Array;
+}
+
+async function drawPair(index: number, { map }: ControlOptions): Promise<Pair> {
+  const wrapped = index % CACHED_SCENES;
+  return { index: wrapped, map: await renderControlMap(trainingScene(wrapped), map) };
+}
+
+async function drawExamples(
+  pairs: readonly Pair[],
+  step: number,
+  { seed, latents, embedder }: ControlOptions,
+): Promise<Example[]> {
+  // Another stream than the one that the noise of the step comes from.
+  const generator = stepGenerator(seed ^ 0x5bd1e995, step);
+  const chosen = Array.from({ length: BATCH }, () => pairs[generator.randint(pairs.length)]!);
+  const embeds = await embedder.embed(chosen.map(({ index }) => trainingCaption(index, generator.randint(2 ** 20))));
+  return Promise.all(
+    chosen.map(async ({ index, map }, i) => ({
+      latents: await latents.read(index),
+      conditions: {
+        [lessonInputs.encoderHiddenStates]: promptCondition(embeds[i]!),
+        [lessonInputs.conditioningImage]: { dims: [3, SIDE, SIDE], data: planes(map) },
+      },
+    })),
+  );
+}
+
+/** @returns [3, SIDE, SIDE] in [0, 1] */
+function planes(rgb: Uint8Array): Float32Array {
+  const area = SIDE * SIDE;
+  return Float32Array.from({ length: 3 * area }, (_, i) => rgb[(i % area) * 3 + Math.floor(i / area)]! / 255);
+}

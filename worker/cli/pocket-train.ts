@@ -44,7 +44,7 @@ async function main(args: string[]): Promise<void> {
       folder: flags.out,
       workFolder: flags.work ?? join(loadConfig().dataDir, 'pocket-making'),
       seed: number('seed') ?? 1,
-      minutes: number('minutes') ?? Number.POSITIVE_INFINITY,
+      minutes: number('minutes'),
       steps: number('max-train-steps'),
       learningRate: number('learning-rate'),
       goesOn: flags['from-saved'],

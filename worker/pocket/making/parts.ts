@@ -26,7 +26,7 @@ export interface MakingOptions {
   /** Checkpoints and cached latents; may be deleted when a part is done. */
   readonly workFolder: string;
   readonly seed: number;
-  readonly minutes: number;
+  readonly minutes: number | undefined;
   /** Optimizer steps and learning rate in place of the part's own. */
   readonly steps?: number | undefined;
   readonly learningRate?: number | undefined;

@@ -34,8 +34,8 @@ export interface RunOptions {
   readonly session: SessionOptions;
   /** Folder of the checkpoints. */
   readonly checkpointFolder: string;
-  /** The lesson stops after so many minutes, however many steps are left, and can go on another time. */
-  readonly minutes: number;
+  /** The lesson stops after so many minutes, however many steps are left, and can go on another time; undefined for never. */
+  readonly minutes: number | undefined;
   readonly onProgress: (progress: LessonProgress) => void;
 }
 
@@ -50,7 +50,6 @@ export async function runPart(part: PartLesson, options: RunOptions): Promise<{ 
   const { lesson, checkpoints, initial, feeds, rate, key } = part;
   const { checkpointFolder, session, minutes, onProgress } = options;
   const trainer = await Trainer.create(lesson, ADAMW_DEFAULTS, { ...session, checkpoints });
-  const deadline = performance.now() + minutes * 60_000;
   const state = initialState(lesson.trainables, initial, { hasEma: lesson.hasEma ?? false });
   try {
     const loop = runLesson({
@@ -62,18 +61,11 @@ export async function runPart(part: PartLesson, options: RunOptions): Promise<{ 
       checkpointingSteps: CHECKPOINTING_STEPS,
       lessonKey: key,
       isResumed: true,
+      signal: minutes === undefined ? undefined : AbortSignal.timeout(minutes * 60_000),
     });
-    let reached = state;
     for (let next = await loop.next(); ; next = await loop.next()) {
-      if (next.done) reached = next.value;
-      else {
-        reached = next.value.state;
-        onProgress(next.value);
-      }
-      const isSaved = reached.step % CHECKPOINTING_STEPS === 0;
-      if (next.done || (isSaved && performance.now() > deadline)) {
-        return { trained: trainedTensors(lesson.trainables, reached), steps: reached.step };
-      }
+      if (next.done) return { trained: trainedTensors(lesson.trainables, next.value), steps: next.value.step };
+      onProgress(next.value);
     }
   } finally {
     await trainer.dispose();

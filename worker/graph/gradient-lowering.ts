@@ -7,6 +7,7 @@ import type { Value, ValueOf } from './value.ts';
 type GradientRules = Pick<
   LowerRules,
   | 'Exp'
+  | 'Log'
   | 'Erf'
   | 'Sqrt'
   | 'Softmax'
@@ -21,6 +22,7 @@ type GradientRules = Pick<
 
 export const gradientLowering: GradientRules = {
   Exp: (lowering, { inputs: [x] }) => lowering.node('Exp', [lowering.plain(x)]),
+  Log: (lowering, { inputs: [x] }) => lowering.node('Log', [lowering.plain(x)]),
   Erf: (lowering, { inputs: [x] }) => lowering.node('Erf', [lowering.plain(x)]),
   Sqrt: (lowering, { inputs: [x] }) => lowering.node('Sqrt', [lowering.plain(x)]),
   Softmax: (lowering, { inputs: [x] }) => lowering.node('Softmax', [lowering.plain(x)], { axis: int(-1) }),

@@ -44,6 +44,7 @@ export const relu = (x: Value): Value => apply('Relu', [x], {});
 export const sin = (x: Value): Value => apply('Sin', [x], {});
 export const cos = (x: Value): Value => apply('Cos', [x], {});
 export const exp = (x: Value): Value => apply('Exp', [x], {});
+export const log = (x: Value): Value => apply('Log', [x], {});
 export const erf = (x: Value): Value => apply('Erf', [x], {});
 export const sqrt = (x: Value): Value => apply('Sqrt', [x], {});
 export const softmax = (x: Value): Value => apply('Softmax', [x], {});

@@ -29,6 +29,7 @@ export const shapeRules: { [Op in OpName]: ShapeRule<Op> } = {
   Sin: floating,
   Cos: floating,
   Exp: floating,
+  Log: floating,
   Erf: floating,
   Sqrt: floating,
   Softmax: floating,

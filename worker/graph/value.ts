@@ -38,6 +38,8 @@ export interface Operators {
   Sin: Unary;
   Cos: Unary;
   Exp: Unary;
+  /** Natural logarithm. */
+  Log: Unary;
   Erf: Unary;
   Sqrt: Unary;
   /** Over the last axis. */

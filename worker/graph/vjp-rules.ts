@@ -64,6 +64,8 @@ export const vjpRules: { readonly [Op in DifferentiableOp]: VjpRule<Op> } = {
   Sin: (ct, { inputs: [x] }) => [() => mul(ct, cos(x))],
   Cos: (ct, { inputs: [x] }) => [() => negate(mul(ct, sin(x)))],
   Exp: (ct, { inputs: [x] }) => [() => mul(ct, exp(x))],
+  // x̄ = ȳ/x
+  Log: (ct, { inputs: [x] }) => [() => div(ct, x)],
   // x̄ = ȳ·2/√π·exp(-x²)
   Erf: (ct, { inputs: [x] }) => [() => mul(ct, mul(scalar(2 / Math.sqrt(Math.PI), x), exp(negate(mul(x, x)))))],
   // y = √x: x̄ = ȳ/(2y)

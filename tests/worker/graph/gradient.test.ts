@@ -111,6 +111,10 @@ describe('gradient matches finite differences', () => {
     await expectGradients({ x: [3, 6] }, ({ x }) => unary(x));
   });
 
+  test('of Log of a positive value', async () => {
+    await expectGradients({ x: [5] }, ({ x }) => op.log(op.add(op.mul(x, x), op.scalar(0.5, x))));
+  });
+
   test('of Sqrt of a positive value', async () => {
     await expectGradients({ x: [5] }, ({ x }) => op.sqrt(op.add(op.mul(x, x), op.scalar(0.5, x))));
   });

@@ -18,7 +18,19 @@ interface Case {
   readonly refused: readonly (readonly [message: string, build: () => Value])[];
 }
 
-type UnaryOp = 'Sigmoid' | 'Silu' | 'Gelu' | 'QuickGelu' | 'Relu' | 'Sin' | 'Cos' | 'Exp' | 'Erf' | 'Sqrt' | 'Softmax';
+type UnaryOp =
+  | 'Sigmoid'
+  | 'Silu'
+  | 'Gelu'
+  | 'QuickGelu'
+  | 'Relu'
+  | 'Sin'
+  | 'Cos'
+  | 'Exp'
+  | 'Log'
+  | 'Erf'
+  | 'Sqrt'
+  | 'Softmax';
 const unary = (op: UnaryOp): Case => ({
   makes: 'float16 [n, 3]',
   accepted: () => apply(op, [f16(n, 3)], {}),
@@ -94,6 +106,7 @@ const cases: { [Op in OpName]: Case } = {
   Sin: unary('Sin'),
   Cos: unary('Cos'),
   Exp: unary('Exp'),
+  Log: unary('Log'),
   Erf: unary('Erf'),
   Sqrt: unary('Sqrt'),
   Softmax: unary('Softmax'),

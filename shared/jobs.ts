@@ -211,3 +211,12 @@ export type LessonResult = z.infer<typeof lessonResultSchema>;
 
 export const jobResultSchema = z.discriminatedUnion('kind', [pictureResultSchema, lessonResultSchema]);
 export type JobResult = z.infer<typeof jobResultSchema>;
+
+/** How a job ended for its worker; a fault of the program or the machine is none of these and is tried again. */
+export const jobOutcomeSchema = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('done'), result: jobResultSchema }),
+  /** The person can do something about it; the reason is fit to be shown as it is. */
+  z.object({ kind: z.literal('refused'), reason: z.string() }),
+  z.object({ kind: z.literal('cancelled') }),
+]);
+export type JobOutcome = z.infer<typeof jobOutcomeSchema>;

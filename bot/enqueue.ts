@@ -1,0 +1,106 @@
+/** From a checked job to a durable row, with an honest word on when it will be done. */
+import { randomBytes, randomInt } from 'node:crypto';
+import type { CommandContext } from '../commands/command.ts';
+import { UserError } from '../shared/errors.ts';
+import { type Actor, CONTROL_KINDS, type Job, type Place } from '../shared/jobs.ts';
+import { conceptsFor } from './concepts.ts';
+import type { BotContext } from './context.ts';
+import type { SecondsRange } from './estimates.ts';
+import { addJob, findJob, placeInLine } from './job-rows.ts';
+import type { Outbox } from './outbox.ts';
+import type { Acknowledgement } from './platform.ts';
+import { MAX_JOBS_PER_SERVER, settingsAt } from './settings.ts';
+import { queuedReply } from './wording.ts';
+
+export type Dispatch = BotContext & { readonly outbox: Outbox };
+
+/** What a command may know at its place. */
+export async function commandContext(
+  context: BotContext,
+  who: { actor: Actor; place: Place },
+): Promise<CommandContext> {
+  const workers = context.workers.alive();
+  const controls = new Map(workers.flatMap((worker) => worker.controls).map((one) => [JSON.stringify(one), one]));
+  return {
+    settings: await settingsAt(context, who.place),
+    models: [...new Set(workers.flatMap(({ models }) => models.map(({ name }) => name)))].sort(),
+    concepts: await conceptsFor(context.database, who),
+    controls: [...controls.values()].flatMap(({ model, kind, method }) => {
+      const known = CONTROL_KINDS.find((name) => name === kind);
+      return known ? [{ model, kind: known, method }] : [];
+    }),
+    randomSeed: () => randomInt(2 ** 32),
+    newId,
+  };
+}
+
+/** Short, and neither a number nor with a colon, which the queue does not take as names. */
+export function newId(): string {
+  return `j${BigInt(`0x${randomBytes(8).toString('hex')}`).toString(36)}`;
+}
+
+export interface Enqueuing {
+  /** Of the delivery. */
+  readonly id: string;
+  readonly job: Job;
+  readonly actor: Actor;
+  readonly place: Place;
+  readonly uploadLimitBytes: number;
+  readonly parentJobId?: string | undefined;
+  readonly note?: string | undefined;
+  readonly maxJobsPerUser: number;
+}
+
+/** Makes a job durable and says where it stands; the queue gets it right after. */
+export async function enqueue(dispatch: Dispatch, asked: Enqueuing): Promise<Acknowledgement> {
+  const { database, estimates, outbox } = dispatch;
+  const { actor, place, job, uploadLimitBytes, maxJobsPerUser, parentJobId, note } = asked;
+  const jobId = newId();
+  const [typical, long] = estimates.secondsFor(job);
+  const added = await addJob(database, {
+    id: jobId,
+    invocationId: asked.id,
+    job,
+    replyTo: { place, owner: actor, uploadLimitBytes },
+    parentJobId,
+    note,
+    costSeconds: typical,
+    maxJobsPerUser,
+    maxJobsPerServer: MAX_JOBS_PER_SERVER,
+  });
+  if (added.kind === 'duplicate') return repeatAcknowledgement(dispatch, asked.id);
+  if (added.kind === 'too-many') {
+    const limit = added.whose === 'user' ? maxJobsPerUser : MAX_JOBS_PER_SERVER;
+    const whose = added.whose === 'user' ? 'you have' : 'this server has';
+    throw new UserError(`Cannot queue more: ${whose} ${limit} jobs waiting or running, which is the limit`);
+  }
+  outbox.wake();
+  const eta = timeLeft(dispatch, { ...added, own: [typical, long] });
+  return { kind: 'message', reply: queuedReply(jobId, added.ahead, eta, note), jobId };
+}
+
+/** Seconds until a job is done: those ahead of it, shared by the workers, and its own. */
+export function timeLeft(
+  { workers }: BotContext,
+  { aheadSeconds, own: [typical, long] }: { aheadSeconds: number; own: SecondsRange },
+): SecondsRange {
+  const wait = aheadSeconds / Math.max(1, workers.alive().length);
+  // What waits is as uncertain as the job itself.
+  return [wait + typical, wait * (long / typical) + long];
+}
+
+/** A platform that sends the same delivery again gets the same answer. */
+async function repeatAcknowledgement(dispatch: Dispatch, invocationId: string): Promise<Acknowledgement> {
+  const { database, estimates } = dispatch;
+  const row = await database
+    .selectFrom('invocations')
+    .select('outcome')
+    .where('id', '=', invocationId)
+    .executeTakeFirst();
+  const { jobId } = (row?.outcome ?? {}) as { jobId?: string };
+  const job = jobId === undefined ? undefined : await findJob(database, jobId);
+  if (!job || jobId === undefined) return { kind: 'silence' };
+  const { ahead, aheadSeconds } = await placeInLine(database, job);
+  const eta = timeLeft(dispatch, { aheadSeconds, own: estimates.secondsFor(job.job) });
+  return { kind: 'message', reply: queuedReply(jobId, ahead, eta, job.note), jobId };
+}

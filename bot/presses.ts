@@ -1,0 +1,80 @@
+/** Buttons and reactions on what the bot posted; they work a month later, since everything lies in the row. */
+import { randomInt } from 'node:crypto';
+import type { ResultAction } from '../commands/command.ts';
+import { UserError } from '../shared/errors.ts';
+import type { Control, PictureJob } from '../shared/jobs.ts';
+import { cancelJob } from './actions.ts';
+import { type Dispatch, enqueue } from './enqueue.ts';
+import { findJob, findJobByMessage, type JobRow } from './job-rows.ts';
+import type { Acknowledgement, Press } from './platform.ts';
+import { settingsAt } from './settings.ts';
+import { receiptText, sayPrivately } from './wording.ts';
+
+type Performer = (dispatch: Dispatch, pressed: Press, row: JobRow) => Promise<Acknowledgement>;
+
+/** One press makes a control this much stronger; the same press backwards is its inverse. */
+const CONTROL_STEP = 1.25;
+const MAX_CONDITIONING_SCALE = 2;
+/** How far a variation goes from its picture. */
+const VARY_STRENGTH = 0.6;
+
+const performers: { readonly [A in ResultAction]?: Performer } = {
+  variants: (dispatch, pressed, row) => again(dispatch, pressed, row, {}),
+  vary: (dispatch, pressed, row) => again(dispatch, pressed, row, variation(row, pressed.argument ?? 1)),
+  'more-control': (dispatch, pressed, row) => again(dispatch, pressed, row, scaledControls(row, CONTROL_STEP)),
+  'less-control': (dispatch, pressed, row) => again(dispatch, pressed, row, scaledControls(row, 1 / CONTROL_STEP)),
+  details: async (_, __, row) => ({ kind: 'message', reply: sayPrivately(receiptText(row)) }),
+  cancel: async (dispatch, pressed, row) => {
+    refuseStranger('cancel', pressed, row);
+    return { kind: 'message', reply: sayPrivately(await cancelJob(dispatch, row)) };
+  },
+};
+
+/** Carries out a press; a reaction on something else, or with another meaning, says nothing. */
+export async function press(dispatch: Dispatch, pressed: Press): Promise<Acknowledgement> {
+  const { database } = dispatch;
+  const { target } = pressed;
+  const row =
+    'jobId' in target ? await findJob(database, target.jobId) : await findJobByMessage(database, target.message);
+  const perform = performers[pressed.action];
+  if (row && perform) return perform(dispatch, pressed, row);
+  if ('message' in target) return { kind: 'silence' };
+  throw new UserError('Cannot do that: the job it belongs to is gone');
+}
+
+/** Another picture of the same job, with a new seed, for the person who pressed. */
+async function again(
+  dispatch: Dispatch,
+  pressed: Press,
+  row: JobRow,
+  changes: Partial<PictureJob>,
+): Promise<Acknowledgement> {
+  if (row.job.kind !== 'picture') throw new UserError('Cannot vary a lesson: only pictures can be varied');
+  const { id, actor, place, uploadLimitBytes } = pressed;
+  const { maxJobsPerUser } = await settingsAt(dispatch, place);
+  const job = { ...row.job, seed: randomInt(2 ** 32), ...changes };
+  return enqueue(dispatch, { id, actor, place, uploadLimitBytes, job, parentJobId: row.id, maxJobsPerUser });
+}
+
+function variation({ result }: JobRow, number: number): Partial<PictureJob> {
+  const picture = result?.kind === 'picture' ? result.pictures[number - 1] : undefined;
+  if (!picture) throw new UserError(`Cannot vary picture ${number}: the result has no such picture`);
+  return { image: picture.blob, strength: VARY_STRENGTH };
+}
+
+/** The seed stays, so that the control is all that differs. */
+function scaledControls({ job }: JobRow, factor: number): Partial<PictureJob> {
+  if (job.kind !== 'picture' || job.controls.length === 0) {
+    throw new UserError('Cannot change the control: this picture was made without one');
+  }
+  const controls = job.controls.map((control): Control => {
+    const scale = Math.min(control.conditioningScale * factor, MAX_CONDITIONING_SCALE);
+    return { ...control, conditioningScale: Math.round(scale * 100) / 100 };
+  });
+  return { controls, seed: job.seed };
+}
+
+function refuseStranger(doing: string, { actor, isModerator }: Press, { platform, owner_id }: JobRow): void {
+  const isOwner = actor.platform === platform && actor.userId === owner_id;
+  if (!isOwner && !isModerator) throw new UserError(`Cannot ${doing}: only the person who asked for it may do that`);
+}

@@ -1,0 +1,180 @@
+/** What the bot says, in one place. */
+import type { Actor, Job, JobProgress, LessonResult, PictureJob, PictureResult } from '../shared/jobs.ts';
+import type { SecondsRange } from './estimates.ts';
+import type { JobRow } from './job-rows.ts';
+import type { Reply, ReplyButton } from './platform.ts';
+
+const MAX_SHOWN_PROMPT = 300;
+const MAX_ALT_TEXT = 1024;
+
+/** A text alone. */
+export function say(text: string, options: Partial<Reply> = {}): Reply {
+  return { text, pictures: [], buttons: [], isPrivate: false, mentions: [], ...options };
+}
+
+export function sayPrivately(text: string): Reply {
+  return say(text, { isPrivate: true });
+}
+
+/** @param ahead  jobs that are served before it */
+export function queuedReply(jobId: string, ahead: number, eta: SecondsRange, note?: string | null): Reply {
+  const place = ahead === 0 ? 'Starting now' : `Queued, #${ahead + 1}`;
+  return say(joinLines(note, `${place}, ${rangeText(eta)}`), { buttons: [cancelButton(jobId)], jobId });
+}
+
+export function progressReply(jobId: string, progress: JobProgress, note?: string | null): Reply {
+  const { stage, step, stepCount, preview, samples, loss, etaSeconds } = progress;
+  const eta = etaSeconds && `, ${rangeText(etaSeconds)} left`;
+  const learned = loss === undefined ? '' : `, loss ${loss.toFixed(3)}`;
+  const newest = samples?.at(-1);
+  const buttons: ReplyButton[] = [cancelButton(jobId)];
+  if (newest) {
+    buttons.unshift(
+      { action: 'use-sample', jobId, argument: newest.step, label: 'Use this one', style: 'primary' },
+      { action: 'stop-here', jobId, argument: newest.step, label: 'Stop here' },
+    );
+  }
+  const pictures = samples?.length
+    ? samples.slice(-4).map(({ step: at, picture }) => ({ blob: picture, altText: `Sample at step ${at}` }))
+    : preview
+      ? [{ blob: preview, altText: 'Preview of the unfinished picture' }]
+      : [];
+  return say(joinLines(note, `${stage}, ${step} of ${stepCount}${learned}${eta ?? ''}`), {
+    pictures,
+    buttons,
+    progress: { done: step, total: stepCount },
+    jobId,
+  });
+}
+
+/** What the acknowledgement shows when its job has ended. */
+export function settledReply(row: JobRow): Reply {
+  const seconds = row.result ? `, ${secondsText(row.result.receipt.durationSeconds)}` : '';
+  const text = { succeeded: `Done${seconds}`, failed: 'This did not work', cancelled: 'Cancelled' } as const;
+  const state = row.state as keyof typeof text;
+  return say(joinLines(row.note, text[state]), { jobId: row.id });
+}
+
+/** What is posted of a job's end. */
+export function endReply(row: JobRow): Reply {
+  const { owner } = row.reply_to;
+  if (row.result?.kind === 'picture') return pictureReply(row, row.result, owner);
+  if (row.result?.kind === 'lesson') return lessonReply(row, row.result, owner);
+  const text = row.state === 'cancelled' ? 'Cancelled' : (row.error ?? 'This did not work');
+  return say(text, { mentions: [owner], jobId: row.id });
+}
+
+function pictureReply(row: JobRow, result: PictureResult, owner: Actor): Reply {
+  const { prompt, notes, controls, durationSeconds } = result.receipt;
+  const seeds = result.pictures.map(({ seed }) => seed);
+  const facts = [`seed ${seeds.join(', ')}`, secondsText(durationSeconds)];
+  const readings = controls.map(({ kind, conditioningScale, reading, adherence }) => {
+    const followed = adherence === undefined ? '' : `, followed ${Math.round(100 * adherence)} %`;
+    return `- ${kind} ${conditioningScale}${followed}: ${reading}`;
+  });
+  return say(joinLines(`**${shorten(prompt)}**`, facts.join(' · '), ...readings, ...notes.map((note) => `- ${note}`)), {
+    pictures: result.pictures.map(({ blob, altText }) => ({ blob, altText: altText.slice(0, MAX_ALT_TEXT) })),
+    buttons: pictureButtons(row.id, row.job as PictureJob, result),
+    mentions: [owner],
+    jobId: row.id,
+  });
+}
+
+function pictureButtons(jobId: string, job: PictureJob, result: PictureResult): ReplyButton[] {
+  const varied = result.pictures.map((_, i): ReplyButton => {
+    return { action: 'vary', jobId, argument: i + 1, label: `Vary ${i + 1}` };
+  });
+  const control: ReplyButton[] = [
+    { action: 'more-control', jobId, label: 'More control', emoji: '➕' },
+    { action: 'less-control', jobId, label: 'Less control', emoji: '➖' },
+  ];
+  return [
+    { action: 'variants', jobId, label: 'Variants', emoji: '🎲', style: 'primary' },
+    ...varied,
+    ...(job.controls.length > 0 ? control : []),
+    { action: 'edit', jobId, label: 'Edit', emoji: '✏️' },
+    { action: 'details', jobId, label: 'Details', emoji: '📋' },
+    { action: 'send-to-me', jobId, label: 'Send to me', emoji: '✉️' },
+    { action: 'delete', jobId, label: 'Delete', emoji: '🗑️', style: 'danger' },
+  ];
+}
+
+function lessonReply(row: JobRow, result: LessonResult, owner: Actor): Reply {
+  const name = row.job.kind === 'lesson' ? row.job.name : '';
+  const { steps, durationSeconds, notes, finalLoss } = result.receipt;
+  return say(
+    joinLines(
+      `**${name}** is learned: write \`${name}\` in a prompt`,
+      `${steps} steps · loss ${finalLoss.toFixed(3)} · ${secondsText(durationSeconds)}`,
+      ...notes.map((note) => `- ${note}`),
+    ),
+    {
+      pictures: result.samples
+        .slice(-4)
+        .map(({ step, picture }) => ({ blob: picture, altText: `Sample at step ${step}` })),
+      buttons: [{ action: 'details', jobId: row.id, label: 'Details', emoji: '📋' }],
+      mentions: [owner],
+      jobId: row.id,
+    },
+  );
+}
+
+function cancelButton(jobId: string): ReplyButton {
+  return { action: 'cancel', jobId, label: 'Cancel', style: 'danger' };
+}
+
+/** "about 40 to 70 s", "about 3 to 6 min". */
+export function rangeText([from, to]: SecondsRange | readonly [number, number]): string {
+  const isMinutes = to >= 120;
+  const unit = isMinutes ? 60 : 1;
+  const [low, high] = [Math.max(1, Math.round(from / unit)), Math.max(1, Math.ceil(to / unit))];
+  const numbers = low >= high ? `${high}` : `${low} to ${high}`;
+  return `about ${numbers} ${isMinutes ? 'min' : 's'}`;
+}
+
+export function secondsText(seconds: number): string {
+  return seconds < 120
+    ? `${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s`
+    : `${Math.round(seconds / 60)} min`;
+}
+
+export function shorten(prompt: string, length = MAX_SHOWN_PROMPT): string {
+  return prompt.length <= length ? prompt : `${prompt.slice(0, length - 1)}…`;
+}
+
+export function joinLines(...lines: readonly (string | null | undefined)[]): string {
+  return lines.filter((line) => line).join('\n');
+}
+
+const MAX_DESCRIPTION = 60;
+
+/** "a red car on a beach", "a lesson: Rex". */
+export function describeJob(job: Job): string {
+  return job.kind === 'picture' ? shorten(job.prompt, MAX_DESCRIPTION) : `a lesson: ${job.name}`;
+}
+
+/** Everything that is needed to make a result again. */
+export function receiptText({ id, job, result, state }: JobRow): string {
+  if (!result) return `Job \`${id}\`: ${describeJob(job)}, ${state}`;
+  const { receipt } = result;
+  const shared = [`- job: \`${id}\``, `- model: \`${receipt.model}\``];
+  const ending = [`- device: ${receipt.device}`, `- duration: ${secondsText(receipt.durationSeconds)}`];
+  if (result.kind === 'lesson') {
+    const { method, steps, finalLoss } = result.receipt;
+    return joinLines(...shared, `- method: ${method}, ${steps} steps, final loss ${finalLoss.toFixed(4)}`, ...ending);
+  }
+  const { prompt, negativePrompt, numInferenceSteps, guidanceScale, scheduler, controls, concepts } = result.receipt;
+  return joinLines(
+    `- prompt: ${prompt}`,
+    negativePrompt && `- negative prompt: ${negativePrompt}`,
+    `- seeds: ${result.pictures.map(({ seed }) => seed).join(', ')}`,
+    ...shared,
+    `- steps: ${numInferenceSteps}, guidance ${guidanceScale}${scheduler ? `, ${scheduler}` : ''}`,
+    ...controls.map((control) => {
+      const during = `${control.controlGuidanceStart} to ${control.controlGuidanceEnd}`;
+      return `- ${control.kind} by ${control.method} \`${control.network}\`: ${control.conditioningScale} from ${during}, map \`${control.map.hash.slice(0, 12)}\``;
+    }),
+    ...concepts.map(({ name, scale }) => `- concept **${name}**: ${scale}`),
+    ...ending,
+  );
+}

@@ -1,0 +1,126 @@
+/** How the tables came to be; an entry that has been released is never changed, the next change is a further entry. */
+export const MIGRATIONS: readonly string[] = [
+  `
+  create table jobs (
+    id text primary key,
+    kind text not null,
+    job jsonb not null,
+    state text not null default 'queued',
+    reply_to jsonb not null,
+    platform text not null,
+    owner_id text not null,
+    server_id text,
+    channel_id text not null,
+    parent_job_id text,
+    note text,
+    -- Start-time fair queueing: jobs of a lane start in the order of their tags, in expected seconds.
+    tag double precision not null,
+    cost_seconds double precision not null,
+    is_cancel_requested boolean not null default false,
+    worker_deaths integer not null default 0,
+    progress jsonb,
+    result jsonb,
+    error text,
+    created_at timestamptz not null default now(),
+    enqueued_at timestamptz,
+    started_at timestamptz,
+    finished_at timestamptz,
+    -- The acknowledgement that progress is edited into, and whether it shows the end.
+    ack_message jsonb,
+    is_ack_settled boolean not null default false,
+    steering jsonb
+  );
+  create index jobs_unfinished on jobs (kind, tag) where state in ('queued', 'running');
+  create index jobs_not_enqueued on jobs (created_at) where state = 'queued' and enqueued_at is null;
+  create index jobs_of_owner on jobs (platform, owner_id, created_at desc);
+  create index jobs_of_server on jobs (platform, server_id) where state in ('queued', 'running');
+  create index jobs_unsettled on jobs (finished_at)
+    where finished_at is not null and ack_message is not null and not is_ack_settled;
+
+  create table posts (
+    job_id text primary key references jobs (id) on delete cascade,
+    platform text not null,
+    state text not null default 'pending',
+    message jsonb,
+    attempts integer not null default 0,
+    next_attempt_at timestamptz not null default now(),
+    claimed_by text,
+    claimed_until timestamptz,
+    error text,
+    created_at timestamptz not null default now(),
+    posted_at timestamptz
+  );
+  create index posts_waiting on posts (next_attempt_at) where state in ('pending', 'posting');
+
+  create table messages (
+    platform text not null,
+    channel_id text not null,
+    message_id text not null,
+    job_id text not null references jobs (id) on delete cascade,
+    primary key (platform, channel_id, message_id)
+  );
+
+  -- Deliveries of the platforms that were carried out, with what was answered.
+  create table invocations (
+    id text primary key,
+    outcome jsonb not null,
+    received_at timestamptz not null default now()
+  );
+  create index invocations_received on invocations (received_at);
+
+  create table fair_lanes (lane text primary key, virtual_time double precision not null default 0);
+  create table fair_shares (
+    lane text not null,
+    owner text not null,
+    last_tag double precision not null,
+    primary key (lane, owner)
+  );
+
+  create table concepts (
+    id text primary key,
+    name text not null,
+    owner jsonb not null,
+    platform text not null,
+    owner_id text not null,
+    server_id text,
+    channel_id text not null,
+    shared_with text not null default 'nobody',
+    class_noun text not null,
+    model text not null,
+    method text not null,
+    applied_as jsonb,
+    samples jsonb,
+    photos jsonb,
+    consent jsonb,
+    created_at timestamptz not null default now(),
+    forgotten_at timestamptz
+  );
+  create index concepts_of_owner on concepts (platform, owner_id) where forgotten_at is null;
+  create index concepts_of_server on concepts (platform, server_id) where forgotten_at is null;
+
+  create table settings (
+    platform text not null,
+    scope text not null,
+    scope_id text not null,
+    changes jsonb not null,
+    primary key (platform, scope, scope_id)
+  );
+
+  -- Seconds per unit of work of jobs that ran, for the estimate of those that wait.
+  create table timings (
+    id bigint generated always as identity primary key,
+    kind text not null,
+    model text not null,
+    units double precision not null,
+    seconds double precision not null,
+    measured_at timestamptz not null default now()
+  );
+  create index timings_newest on timings (kind, model, id desc);
+
+  create table workers (
+    name text primary key,
+    offer jsonb not null,
+    seen_at timestamptz not null default now()
+  );
+  `,
+];

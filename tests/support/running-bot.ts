@@ -1,0 +1,71 @@
+/** The whole program in the test's process, with a chat in memory and a tiny model in a real worker. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Bot, startBot } from '../../bot/main.ts';
+import { COMMANDS } from '../../commands/index.ts';
+import { type Config, loadConfig } from '../../shared/config.ts';
+import { createLog } from '../../shared/log.ts';
+import { type BotServices, openServices } from '../../shared/services.ts';
+import { type RunningWorker, startWorker } from '../../worker/main.ts';
+import { ChatPlatform } from './chat-platform.ts';
+import { saveTinyPipeline } from './tiny-folder.ts';
+
+export interface RunningBot {
+  readonly chat: ChatPlatform;
+  readonly config: Config;
+  readonly services: BotServices;
+  /** Stops everything and starts it again on the same folder; the chat stays. */
+  restart(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export interface BotOptions {
+  readonly withWorker?: boolean;
+  readonly environment?: NodeJS.ProcessEnv;
+}
+
+/** @property environment  beside a data folder of its own, where the model `tiny` lies */
+export async function startTinyBot({ withWorker = true, environment = {} }: BotOptions = {}): Promise<RunningBot> {
+  const dataDir = await mkdtemp(join(tmpdir(), 'sketchbooth-bot-'));
+  await saveTinyPipeline(join(dataDir, 'models', 'tiny'));
+  const config = loadConfig({
+    DATA_DIR: dataDir,
+    DEFAULT_MODEL: 'tiny',
+    DEVICE: 'cpu',
+    THREADS: '1',
+    LOG_LEVEL: 'warn',
+    ...environment,
+  });
+  const log = createLog(config, 'test');
+  const chat = new ChatPlatform();
+  let services: BotServices;
+  let bot: Bot;
+  let worker: RunningWorker | undefined;
+  const start = async () => {
+    services = await openServices(config);
+    bot = await startBot({ ...services, config, log, platforms: [chat], commands: COMMANDS });
+    worker = withWorker ? await startWorker({ ...services, config, log }) : undefined;
+  };
+  const stop = async () => {
+    await worker?.stop();
+    await bot.stop();
+    await services.close();
+  };
+  await start();
+  return {
+    chat,
+    config,
+    get services() {
+      return services;
+    },
+    restart: async () => {
+      await stop();
+      await start();
+    },
+    stop: async () => {
+      await stop();
+      await rm(dataDir, { recursive: true });
+    },
+  };
+}

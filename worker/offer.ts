@@ -1,0 +1,25 @@
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import type { Config } from '../shared/config.ts';
+import type { WorkerOffer } from '../shared/queue.ts';
+import { listModels } from './models/registry.ts';
+
+const unetSchema = z.object({ sample_size: z.number().default(64) });
+
+/** What a worker can do, from the folders that it finds; only configurations are read. */
+export async function offerOf(
+  config: Config,
+  about: Pick<WorkerOffer, 'name' | 'device' | 'loaded'>,
+): Promise<WorkerOffer> {
+  const pipelines = (await listModels(config)).filter(({ folder }) => existsSync(join(folder, 'model_index.json')));
+  const models = await Promise.all(
+    pipelines.map(async ({ name, folder }) => {
+      const { sample_size } = unetSchema.parse(JSON.parse(await readFile(join(folder, 'unet', 'config.json'), 'utf8')));
+      // Every published Stable Diffusion has 8 pixels per latent.
+      return { name, width: 8 * sample_size, height: 8 * sample_size };
+    }),
+  );
+  return { ...about, models, controls: [] };
+}

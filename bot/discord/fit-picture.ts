@@ -19,7 +19,7 @@ export async function fitPicture(picture: EncodedPicture, maxBytes: number): Pro
       const bytes = await sharp(picture.bytes)
         .resize({ width: Math.max(1, Math.round(width * share)) })
         .keepXmp()
-        .webp({ quality })
+        .webp({ quality, effort: 1 })
         .toBuffer();
       if (bytes.byteLength <= maxBytes) return { bytes, type: 'image/webp' };
     }

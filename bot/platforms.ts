@@ -1,6 +1,8 @@
+import { COMMANDS } from '../commands/index.ts';
 import type { Config } from '../shared/config.ts';
 import type { Database } from '../shared/database.ts';
 import type { Log } from '../shared/log.ts';
+import { createDiscordPlatform } from './discord/platform.ts';
 import type { Platform } from './platform.ts';
 
 /** What a platform may use beside its inbox. */
@@ -11,6 +13,11 @@ export interface PlatformServices {
 }
 
 /** The chat platforms that the configuration names, not connected yet. */
-export async function createPlatforms(_services: PlatformServices): Promise<Platform[]> {
-  return [];
+export async function createPlatforms({ config, log }: PlatformServices): Promise<Platform[]> {
+  const { discord, dataDir, maxUploadBytes } = config;
+  const platforms: Platform[] = [];
+  if (discord) {
+    platforms.push(createDiscordPlatform({ config: discord, commands: COMMANDS, dataDir, maxUploadBytes, log }));
+  }
+  return platforms;
 }

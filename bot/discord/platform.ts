@@ -1,8 +1,17 @@
 import { join } from 'node:path';
-import { Client, Events, GatewayDispatchEvents, GatewayIntentBits, Options, Routes } from 'discord.js';
+import {
+  Client,
+  DiscordjsErrorCodes,
+  Events,
+  GatewayDispatchEvents,
+  GatewayIntentBits,
+  Options,
+  Routes,
+} from 'discord.js';
 import type { Logger } from 'pino';
 import type { Command } from '../../commands/command.ts';
 import type { DiscordConfig } from '../../shared/config.ts';
+import { UserError } from '../../shared/errors.ts';
 import type { ReplyTo } from '../../shared/jobs.ts';
 import type { BotInbox, MessageRef, Platform, Reply } from '../platform.ts';
 import { isCode, request } from './api-errors.ts';
@@ -81,7 +90,7 @@ export function createDiscordPlatform(options: DiscordOptions): Platform {
       testOrigin: config.api === undefined ? undefined : new URL(config.api).origin,
     };
     listen(bridge);
-    await client.login(config.token);
+    await login(client, config.token);
     await ready;
     const scope = { applicationId: client.application!.id, serverId: config.serverId };
     const isWritten = await registerCommands(client.rest, scope, commandPayloads(options.commands));
@@ -106,6 +115,19 @@ export function createDiscordPlatform(options: DiscordOptions): Platform {
       await client.destroy();
     },
   };
+}
+
+/** @throws UserError for a token that Discord does not know */
+async function login(client: Client, token: string): Promise<void> {
+  try {
+    await client.login(token);
+  } catch (cause) {
+    const isWrong = (cause as { code?: unknown }).code === DiscordjsErrorCodes.TokenInvalid;
+    if (!isWrong) throw cause;
+    throw new UserError('Cannot connect to Discord: DISCORD_TOKEN must be the token of a bot, got another one', {
+      cause,
+    });
+  }
 }
 
 function createClient({ config, shards }: DiscordOptions): Client {

@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Bot, startBot } from '../../bot/main.ts';
+import { createPlatforms } from '../../bot/platforms.ts';
 import { COMMANDS } from '../../commands/index.ts';
 import { type Config, loadConfig } from '../../shared/config.ts';
 import { createLog } from '../../shared/log.ts';
@@ -23,10 +24,16 @@ export interface RunningBot {
 export interface BotOptions {
   readonly withWorker?: boolean;
   readonly environment?: NodeJS.ProcessEnv;
+  /** Platforms that the configuration names, beside the chat in memory. */
+  readonly withPlatforms?: boolean;
 }
 
 /** @property environment  beside a data folder of its own, where the model `tiny` lies */
-export async function startTinyBot({ withWorker = true, environment = {} }: BotOptions = {}): Promise<RunningBot> {
+export async function startTinyBot({
+  withWorker = true,
+  withPlatforms = false,
+  environment = {},
+}: BotOptions = {}): Promise<RunningBot> {
   const dataDir = await mkdtemp(join(tmpdir(), 'sketchbooth-bot-'));
   await saveTinyPipeline(join(dataDir, 'models', 'tiny'));
   const config = loadConfig({
@@ -44,7 +51,8 @@ export async function startTinyBot({ withWorker = true, environment = {} }: BotO
   let worker: RunningWorker | undefined;
   const start = async () => {
     services = await openServices(config);
-    bot = await startBot({ ...services, config, log, platforms: [chat], commands: COMMANDS });
+    const configured = withPlatforms ? await createPlatforms({ config, database: services.database, log }) : [];
+    bot = await startBot({ ...services, config, log, platforms: [chat, ...configured], commands: COMMANDS });
     worker = withWorker ? await startWorker({ ...services, config, log }) : undefined;
   };
   const stop = async () => {

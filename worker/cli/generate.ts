@@ -21,7 +21,7 @@ async function main(args: string[]): Promise<void> {
   const config = loadConfig();
   const folder = await resolveModel(flags.model, config);
   const model = await openModelFolder(folder);
-  const recipe = await recipeOf(flags, model, (name) => resolveModel(name, config));
+  const recipe = await recipeOf(flags, model, (name, kind) => resolveModel(name, config, kind));
   const { device, reason } = await chooseDevice(flags.device);
   console.error(`Model ${folder}\nDevice ${reason}`);
   const options = {
@@ -56,7 +56,7 @@ async function main(args: string[]): Promise<void> {
 async function recipeOf(
   flags: GenerateFlags,
   model: ModelFolder,
-  resolveName: (name: string) => Promise<string>,
+  resolveName: (name: string, kind: 'controlnet' | 'adapter') => Promise<string>,
 ): Promise<PictureRecipe> {
   const { unet, vae } = model;
   const isLatentConsistency = unet.config.timeCondProjDim !== undefined;
@@ -80,7 +80,7 @@ async function recipeOf(
     controls: await Promise.all(
       flags.controls.map(async ({ kind, network, image, scale, start, end, isGuessMode }) => ({
         kind,
-        folder: await resolveName(network),
+        folder: await resolveName(network, kind),
         image: resolve(image),
         conditioningScale: scale,
         controlGuidanceStart: start,

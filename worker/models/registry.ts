@@ -6,6 +6,7 @@ import { z } from 'zod';
 import type { Config } from '../../shared/config.ts';
 import { UserError } from '../../shared/errors.ts';
 import { withLock } from './folder-lock.ts';
+import { type NetworkKind, SHIPPED_MODEL, shippedFolder } from './shipped.ts';
 
 export interface KnownModel {
   name: string;
@@ -33,22 +34,29 @@ export async function registerFolder(folder: string, config: Config, name?: stri
 }
 
 /**
- * Lists downloaded and registered models by name.
+ * Lists the shipped, the downloaded and the registered models by name.
  * A registered folder is listed even when it has been moved away since.
  */
 export async function listModels(config: Config): Promise<KnownModel[]> {
   const registered = Object.entries(await readRegistry(config)).map(([name, folder]) => ({ name, folder }));
-  return [...(await listDownloaded(config)), ...registered].sort((a, b) => (a.name < b.name ? -1 : 1));
+  return [...listShipped(), ...(await listDownloaded(config)), ...registered].sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
 /**
  * Finds the folder of a model.
- * @param nameOrFolder   a path that exists, else a name from `listModels`
+ * @param nameOrFolder   a path that exists, else a name from `listModels`, or `pocket/sketch` and the like
+ * @param kind   what the folder is to hold, where a shipped name has several
  * @returns an absolute path
  * @throws UserError that lists the names known
  */
-export async function resolveModel(nameOrFolder: string, config: Config): Promise<string> {
+export async function resolveModel(
+  nameOrFolder: string,
+  config: Config,
+  kind: NetworkKind = 'model',
+): Promise<string> {
   if (isFolder(nameOrFolder)) return resolve(nameOrFolder);
+  const shipped = shippedFolder(nameOrFolder, kind);
+  if (shipped !== undefined) return shipped;
   const models = await listModels(config);
   const found = models.find(({ name }) => name === nameOrFolder);
   if (found === undefined) {
@@ -84,6 +92,11 @@ export async function refuseKnownName(name: string, config: Config): Promise<voi
       `Cannot add ${name}: its name must be new, got one that belongs to ${folder}; choose another with --name`,
     );
   }
+}
+
+function listShipped(): KnownModel[] {
+  const folder = shippedFolder(SHIPPED_MODEL);
+  return folder === undefined ? [] : [{ name: SHIPPED_MODEL, folder }];
 }
 
 async function listDownloaded({ modelsDir }: Config): Promise<KnownModel[]> {

@@ -54,6 +54,7 @@ const SETTING_FLAGS: { readonly [K in SettingName]-?: SettingFlag<NonNullable<Se
   initializerToken: ['initializer-token', 'WORD', 'word of the vocabulary to start from, such as dog'],
   numVectors: ['num-vectors', 'N', 'vectors of the word'],
   learnableProperty: ['learnable-property', 'NAME', 'object or style'],
+  component: ['component', 'NAME', 'vae, or unet together with its text encoder (6000 steps at 2e-3 for vae)'],
   proportionEmptyPrompts: ['proportion-empty-prompts', 'X', 'share of the pictures shown without a prompt'],
   resolution: ['resolution', 'N', "side of the square pictures, a multiple of 8 (the model's own)"],
   centerCrop: ['center-crop', 'switch', 'crop in the middle instead of at random'],

@@ -39,7 +39,9 @@ export async function registerFolder(folder: string, config: Config, name?: stri
  */
 export async function listModels(config: Config): Promise<KnownModel[]> {
   const registered = Object.entries(await readRegistry(config)).map(([name, folder]) => ({ name, folder }));
-  return [...listShipped(), ...(await listDownloaded(config)), ...registered].sort((a, b) => (a.name < b.name ? -1 : 1));
+  return [...listShipped(), ...(await listDownloaded(config)), ...registered].sort((a, b) =>
+    a.name < b.name ? -1 : 1,
+  );
 }
 
 /**
@@ -49,11 +51,7 @@ export async function listModels(config: Config): Promise<KnownModel[]> {
  * @returns an absolute path
  * @throws UserError that lists the names known
  */
-export async function resolveModel(
-  nameOrFolder: string,
-  config: Config,
-  kind: NetworkKind = 'model',
-): Promise<string> {
+export async function resolveModel(nameOrFolder: string, config: Config, kind: NetworkKind = 'model'): Promise<string> {
   if (isFolder(nameOrFolder)) return resolve(nameOrFolder);
   const shipped = shippedFolder(nameOrFolder, kind);
   if (shipped !== undefined) return shipped;

@@ -1,47 +1,22 @@
-import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { UserError } from '../../shared/errors.ts';
-import type { ModelFolder } from '../diffusion/model-folder.ts';
 import { alphasCumprod } from '../diffusion/schedulers/noise-schedule.ts';
-import { solverSettings } from '../diffusion/schedulers/scheduler-config.ts';
 import { loadTokenizer } from '../diffusion/tokenizer.ts';
-import { elementCount } from '../runtime/element-count.ts';
 import { RandomGenerator } from '../runtime/random.ts';
-import type { SessionOptions } from '../runtime/session.ts';
 import type { LossTarget } from '../training/diffusion-loss.ts';
 import { chooseIdentifier } from '../training/identifier.ts';
-import { checkpointFolderOf, openLessonFolder } from '../training/lesson-folder.ts';
-import { type LessonReport, reportOf, saveCurve, saveReport } from '../training/lesson-report.ts';
-import { modelKey } from '../training/model-key.ts';
+import { openLessonFolder } from '../training/lesson-folder.ts';
+import type { LessonReport } from '../training/lesson-report.ts';
 import { classPrompt, instancePrompt } from '../training/prompts.ts';
 import { type SampleOptions, stepFeeds } from '../training/samples.ts';
 import type { TrainingSettings } from '../training/settings.ts';
-import { initialState, Trainer, trainedTensors } from '../training/trainer.ts';
+import { planFromScratch } from './from-scratch.ts';
 import { type LessonExamples, type PriorOptions, prepareExamples } from './lesson-examples.ts';
 import { planLesson } from './lesson-plans.ts';
-import { type LessonEvent, watchLesson } from './watched-lesson.ts';
+import { lessonKey, teach } from './teach.ts';
+import { batchOf, type TrainRequest, targetOf } from './train-request.ts';
+import type { LessonEvent } from './watched-lesson.ts';
 
-export interface TrainRequest {
-  readonly model: ModelFolder;
-  readonly settings: TrainingSettings;
-  readonly seed: number;
-  readonly instanceImages: string;
-  /** Masks named like the instance pictures, white where the subject is. */
-  readonly instanceMasks?: string | undefined;
-  readonly classImages?: string | undefined;
-  readonly conditioningImages?: string | undefined;
-  readonly out: string;
-  readonly isResumed: boolean;
-  /** Folder of class pictures that lessons share. */
-  readonly classImageCache: string;
-  readonly session: SessionOptions;
-  /** Ends the lesson early with what has been learned as its result. */
-  readonly stop?: AbortSignal | undefined;
-  /** Ends the lesson early without a result; it can go on from there. */
-  readonly pause?: AbortSignal | undefined;
-  /** For the person: what is going on. */
-  readonly onMessage: (message: string) => void;
-}
+export type { TrainRequest } from './train-request.ts';
 
 /**
  * Runs a lesson from photos to files, yielding after each run of the device; a caller that stops asking stops it, and it
@@ -49,9 +24,10 @@ export interface TrainRequest {
  * @throws UserError if the photos, the settings or the checkpoint do not fit
  */
 export async function* train(request: TrainRequest): AsyncGenerator<LessonEvent, LessonReport> {
-  const { model, settings, seed, onMessage, out } = request;
+  const { model, settings, seed, out } = request;
   refuseUnsupported(settings);
   await openLessonFolder(out, request);
+  if (settings.method === 'from-scratch') return yield* teach(request, await planFromScratch({ ...request, settings }));
   const { vaeScaleFactor } = model.vae.config;
   const target = targetOf(model);
   const prior = priorOf(request);
@@ -76,39 +52,14 @@ export async function* train(request: TrainRequest): AsyncGenerator<LessonEvent,
     instancePrompt: prompt,
     prior,
   });
-  const { lesson } = plan;
-  const count = lesson.trainables.reduce((sum, { shape }) => sum + elementCount(shape), 0);
-  onMessage(`${count.toLocaleString('en-US')} parameters learn from ${examples.instances.length} pictures`);
-  const adamw = { beta1: settings.adamBeta1, beta2: settings.adamBeta2, epsilon: settings.adamEpsilon };
-  const trainer = await Trainer.create(
-    lesson,
-    { ...adamw, weightDecay: settings.adamWeightDecay, maxGradNorm: settings.maxGradNorm },
-    { ...request.session, checkpoints: plan.checkpoints },
-  );
-  try {
-    const samples = { ...sampleOptions(request, { examples, target }), variants: plan.variants };
-    const { state, journal } = yield* watchLesson({
-      ...settings,
-      trainer,
-      out,
-      signal: signalOf(request),
-      initial: initialState(lesson.trainables, plan.initial, { hasEma: lesson.hasEma ?? false }),
-      feeds: (step) => stepFeeds(step, samples),
-      checkpointFolder: checkpointFolderOf(out),
-      lessonKey: await lessonKey(request, { prompt, files: examples.files }),
-      isResumed: request.isResumed,
-    });
-    await saveCurve(out, journal, settings.maxTrainSteps);
-    const isPaused = request.pause?.aborted === true && state.step < settings.maxTrainSteps;
-    const isSaved = state.step > 0 && !isPaused;
-    const result = isSaved ? await plan.save(trainedTensors(lesson.trainables, state), out) : undefined;
-    const facts = { model: model.folder, settings, seed, instancePrompt: prompt };
-    const report = reportOf(facts, journal, result);
-    if (isSaved) await saveReport(out, report);
-    return report;
-  } finally {
-    await trainer.dispose();
-  }
+  const samples = { ...sampleOptions(request, { examples, target }), variants: plan.variants };
+  return yield* teach(request, {
+    ...plan,
+    prompt,
+    pictureCount: examples.instances.length,
+    feeds: (step) => stepFeeds(step, samples),
+    key: await lessonKey(request, { prompt, files: examples.files }),
+  });
 }
 
 /** Settings that exist in the published scripts and not yet here are refused, never ignored. */
@@ -122,21 +73,6 @@ function refuseUnsupported(settings: TrainingSettings): void {
   for (const [flag, isAsked] of unsupported) {
     if (isAsked) throw new UserError(`Cannot train: ${flag} is not there yet`);
   }
-}
-
-/** Accumulated passes are one larger batch: the mean over both is the same. */
-function batchOf({ trainBatchSize, gradientAccumulationSteps }: TrainingSettings): number {
-  return trainBatchSize * gradientAccumulationSteps;
-}
-
-function signalOf({ stop, pause }: TrainRequest): AbortSignal {
-  return AbortSignal.any([stop, pause].filter((signal) => signal !== undefined));
-}
-
-function targetOf({ scheduler }: ModelFolder): LossTarget {
-  const type = solverSettings(scheduler, 'ddpm').predictionType;
-  if (type === 'sample') throw new UserError('Cannot train: the model must predict epsilon or v, got sample');
-  return type;
 }
 
 function priorOf({ settings, classImages, classImageCache }: TrainRequest): PriorOptions | undefined {
@@ -178,16 +114,4 @@ function sampleOptions(
     hasCubicTimesteps: settings.method === 't2i-adapter',
     emptyPrompt: { share, conditions: examples.emptyPrompt },
   };
-}
-
-/** A hash of everything that decides a lesson's weights. */
-async function lessonKey(
-  request: TrainRequest,
-  details: { prompt: string | undefined; files: readonly string[] },
-): Promise<string> {
-  const { model, settings, seed } = request;
-  const { checkpointingSteps: _, validationSteps: __, ...decisive } = settings;
-  const hash = createHash('sha256').update(JSON.stringify([await modelKey(model), decisive, seed, details.prompt]));
-  for (const file of details.files) hash.update(await readFile(file));
-  return hash.digest('hex');
 }

@@ -56,7 +56,8 @@ export async function loadPhotos(folder: string, { resolution, masksFolder }: Ph
   return { photos, warnings: [...countWarnings(photos), ...(masks?.warnings ?? []), ...photoWarnings(photos)] };
 }
 
-async function listPictures(folder: string): Promise<string[]> {
+/** Names of the files in a folder, hidden ones left out, in their order. */
+export async function listPictures(folder: string): Promise<string[]> {
   const entries = await readdir(folder, { withFileTypes: true }).catch((cause: NodeJS.ErrnoException) => {
     const rules: Readonly<Record<string, string>> = { ENOENT: 'does not exist', ENOTDIR: 'must be a folder' };
     const rule = rules[cause.code ?? ''];
@@ -73,7 +74,8 @@ async function listPictures(folder: string): Promise<string[]> {
   return visible.map(({ name }) => name).sort();
 }
 
-async function loadPhoto(
+/** @throws UserError if the file is no picture, or smaller than half of the resolution */
+export async function loadPhoto(
   file: string,
   { resolution, maskFile }: { resolution: number; maskFile: string | undefined },
 ): Promise<Photo> {

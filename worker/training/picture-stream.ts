@@ -1,13 +1,5 @@
 /** Pictures that are made or read as a lesson asks for them: no more than a pool of them is ever in memory. */
 
-/** A picture of a stream. */
-export interface StreamedPicture {
-  /** RGB, row by row. */
-  readonly pixels: Uint8Array;
-  readonly width: number;
-  readonly height: number;
-}
-
 export interface PoolOptions<T> {
   /** Makes the picture of an index, always the same one. */
   readonly make: (index: number) => Promise<T>;

@@ -1,5 +1,18 @@
 import { randomUUID } from 'node:crypto';
-import { copyFile, link, mkdir, open, readdir, realpath, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises';
+import {
+  copyFile,
+  link,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  realpath,
+  rename,
+  rm,
+  rmdir,
+  stat,
+  writeFile,
+} from 'node:fs/promises';
 import { basename, dirname, join, resolve, sep } from 'node:path';
 import { UserError } from '../../shared/errors.ts';
 import { networkClasses } from '../networks/network-classes.ts';
@@ -11,6 +24,11 @@ import type { TrainedTensor, TrainedTensors } from './trained-tensors.ts';
 export interface SaveNetworkOptions {
   /** Dtype that the weights are stored in. */
   readonly dtype: 'F32' | 'F16';
+}
+
+export interface SaveModelOptions extends SaveNetworkOptions {
+  /** Fields of the components' config.json that training changed. */
+  readonly configs?: { readonly [C in TrainableComponent]?: Readonly<Record<string, unknown>> };
 }
 
 /** Components of a pipeline folder that can be trained, and the kind of network that each is. */
@@ -36,7 +54,7 @@ export type TrainedComponents = { readonly [C in TrainableComponent]?: TrainedTe
 export async function saveModelFolder(
   { source, target }: { source: string; target: string },
   trained: TrainedComponents,
-  options: SaveNetworkOptions,
+  { configs = {}, ...options }: SaveModelOptions,
 ): Promise<void> {
   const [from, to] = [await realpath(source), resolve(target)];
   if (`${to}${sep}`.startsWith(`${from}${sep}`)) {
@@ -47,8 +65,14 @@ export async function saveModelFolder(
     for (const component of Object.keys(TRAINABLE) as TrainableComponent[]) {
       const tensors = trained[component];
       if (tensors !== undefined) await saveComponent({ from, to: partial, component }, tensors, options);
+      if (configs[component]) await changeConfig(join(partial, component, 'config.json'), configs[component]);
     }
   });
+}
+
+async function changeConfig(file: string, fields: Readonly<Record<string, unknown>>): Promise<void> {
+  const config: unknown = JSON.parse(await readFile(file, 'utf8'));
+  await writeFile(file, `${JSON.stringify({ ...Object(config), ...fields }, undefined, 2)}\n`);
 }
 
 const WEIGHT_FILE = /\.(safetensors|bin|ckpt|pt|pth|msgpack|h5|onnx|pb)$|\.index(\.\w+)?\.json$/;

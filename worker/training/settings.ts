@@ -115,6 +115,13 @@ const inversion = {
   learnableProperty: oneOf(['object', 'style']),
 };
 
+export const SCRATCH_COMPONENTS = ['vae', 'unet'] as const;
+
+const scratch = {
+  /** What is taught: the VAE, or the UNet together with the text encoder. */
+  component: oneOf(SCRATCH_COMPONENTS),
+};
+
 const prompted = {
   /** Share of the pictures that are shown with an empty prompt. */
   proportionEmptyPrompts: share,
@@ -127,7 +134,7 @@ const schemas = {
   controlnet: settings('controlnet', { ...common, ...captioned, ...prompted }),
   't2i-adapter': settings('t2i-adapter', { ...common, ...captioned, ...prompted }),
   'fine-tune': settings('fine-tune', { ...common, ...subject, ...textEncoder, ...ema }),
-  'from-scratch': settings('from-scratch', { ...common, ...captioned, ...prompted, ...ema }),
+  'from-scratch': settings('from-scratch', { ...common, ...scratch, ...captioned, ...prompted, ...ema }),
 };
 
 function settings<M extends string, S extends z.ZodRawShape>(method: M, shape: S) {
@@ -141,7 +148,17 @@ export const TRAINING_METHODS = Object.keys(schemas) as readonly TrainingMethod[
 export type SettingsOf<M extends TrainingMethod> = Readonly<z.infer<(typeof schemas)[M]>>;
 export type TrainingSettings = { [M in TrainingMethod]: SettingsOf<M> }[TrainingMethod];
 
-const every = { ...common, ...subject, ...prior, ...textEncoder, ...ema, ...lora, ...inversion, ...prompted };
+const every = {
+  ...common,
+  ...subject,
+  ...prior,
+  ...textEncoder,
+  ...ema,
+  ...lora,
+  ...inversion,
+  ...prompted,
+  ...scratch,
+};
 /** Every setting that some method has. */
 export type SettingValues = z.infer<z.ZodObject<typeof every>>;
 export type SettingName = keyof SettingValues;
@@ -198,6 +215,9 @@ interface DreamboothSteps {
 const FULL_STEPS: DreamboothSteps = { withPrior: 800, withoutPrior: 400 };
 /** The rule of thumb for LoRA at 1e-4 is 500 to 1000. */
 const LORA_STEPS: DreamboothSteps = { withPrior: 1000, withoutPrior: 500 };
+
+/** A VAE learns faster than what must obey prompts, and has none. */
+const SCRATCH_VAE = { learningRate: 2e-3, maxTrainSteps: 6000 } as const;
 
 /** λ of the paper; diffusers' README advises 200 to 300 class pictures. */
 const priorDefaults = { priorLossWeight: 1, numClassImages: 200 } as const;
@@ -281,12 +301,13 @@ const defaults: { readonly [M in TrainingMethod]: (model: ModelTraits) => Defaul
     textEncoderLr: 2e-6,
     useEma: false,
   }),
-  // Our own: nobody publishes figures for networks as small as one machine can teach from nothing.
+  // Those that the pocket family was made with: nobody publishes figures for networks that one machine can teach from nothing.
   'from-scratch': (model) => ({
     ...commonDefaults(model),
     method: 'from-scratch',
-    learningRate: 1e-4,
-    lrScheduler: 'constant_with_warmup',
+    component: 'unet',
+    learningRate: 1e-3,
+    lrScheduler: 'cosine',
     trainBatchSize: 16,
     maxTrainSteps: 10_000,
     proportionEmptyPrompts: 0.1,
@@ -325,10 +346,12 @@ export function completeSettings(given: GivenSettings, model: ModelTraits): Trai
   return parsed.data;
 }
 
-function dependentDefaults({ method, classNoun, withPriorPreservation, loraRank }: GivenSettings) {
+function dependentDefaults(given: GivenSettings) {
+  const { method, classNoun, withPriorPreservation, loraRank } = given;
   if (method === 'dreambooth') {
     return { ...stepsFor(FULL_STEPS, withPriorPreservation ?? true), ...promptFor(classNoun) };
   }
+  if (method === 'from-scratch') return given.component === 'vae' ? SCRATCH_VAE : {};
   if (method !== 'dreambooth-lora') return {};
   const alpha = loraRank === undefined ? {} : { loraAlpha: loraRank };
   return { ...stepsFor(LORA_STEPS, withPriorPreservation ?? false), ...promptFor(classNoun), ...alpha };

@@ -37,3 +37,8 @@ export function textToImageLesson(options: LessonOptions, config: ClipTextConfig
   });
   return { trainables, loss, perStep: [...perStep, inputIds], reported: { sampleLosses } };
 }
+
+/** Whether a tensor ends a residual branch or the UNet itself; these begin as zero, as in the code of Ho et al. 2020. */
+export function isQuietAtFirst(name: string): boolean {
+  return /^unet:.*(conv2|proj_out)\.(weight|bias)$|^unet:conv_out\./.test(name);
+}

@@ -20,6 +20,12 @@ import { VAE_COMPONENT } from '../networks/vae-graph.ts';
 import { learnEverything } from './learning.ts';
 import type { Lesson } from './trainer.ts';
 
+/**
+ * Weight of a divergence that is summed over the latents of a crop, beside losses that are means over its pixels: latents stay
+ * near 0 and their noise small.
+ */
+export const KL_WEIGHT = 1e-6;
+
 export interface VaeLessonOptions {
   readonly vae: VaeConfig;
   /** Crops per step. */

@@ -1,14 +1,14 @@
+import type { Bitmap } from '../diffusion/resize.ts';
 import type { RandomGenerator } from '../runtime/random.ts';
 import { float32Tensor } from '../runtime/session.ts';
-import type { StreamedPicture } from './picture-stream.ts';
 import { stepGenerator } from './samples.ts';
 import type { StepFeeds } from './trainer.ts';
 import { vaeInputs } from './vae-lesson.ts';
 
 export interface VaeSampleOptions {
   readonly seed: number;
-  /** Pictures that a step may choose from, none smaller than a crop. */
-  readonly pictures: (step: number) => Promise<readonly StreamedPicture[]>;
+  /** RGB pictures that a step may choose from, none smaller than a crop. */
+  readonly pictures: (step: number) => Promise<readonly Bitmap[]>;
   /** Crops per step. */
   readonly batch: number;
   /** Side of the square crops in pixels. */
@@ -39,18 +39,14 @@ export async function vaeStepFeeds(step: number, options: VaeSampleOptions): Pro
 }
 
 /** @returns [3, side, side] in [-1, 1] */
-function randomCrop(
-  { pixels, width, height }: StreamedPicture,
-  side: number,
-  generator: RandomGenerator,
-): Float32Array {
+function randomCrop({ bytes, width, height }: Bitmap, side: number, generator: RandomGenerator): Float32Array {
   const [left, top] = [generator.randint(width - side + 1), generator.randint(height - side + 1)];
   const planes = new Float32Array(3 * side * side);
   for (let y = 0, at = 0; y < side; y++) {
     let from = ((top + y) * width + left) * 3;
     for (let x = 0; x < side; x++, at++) {
       for (let channel = 0; channel < 3; channel++) {
-        planes[channel * side * side + at] = pixels[from++]! / 127.5 - 1;
+        planes[channel * side * side + at] = bytes[from++]! / 127.5 - 1;
       }
     }
   }

@@ -85,6 +85,7 @@ const FLAGS: readonly (readonly [TrainingMethod, args: readonly string[], settin
   ['dreambooth', ['--adam-weight-decay', '0'], { adamWeightDecay: 0 }],
   ['dreambooth', ['--adam-epsilon', '1e-6'], { adamEpsilon: 1e-6 }],
   ['from-scratch', ['--no-use-ema'], { useEma: false }],
+  ['from-scratch', ['--component', 'vae'], { component: 'vae' }],
   ['dreambooth', ['--mixed-precision', 'fp16'], { mixedPrecision: 'fp16' }],
   ['dreambooth', ['--gradient-checkpointing'], { gradientCheckpointing: true }],
   ['dreambooth', ['--seed', '0'], { seed: 0 }],

@@ -4,9 +4,12 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type Config, loadConfig } from '../../../shared/config.ts';
 import { listModels, registerFolder, resolveModel } from '../../../worker/models/registry.ts';
+import { POCKET_FOLDER } from '../../../worker/pocket/folder.ts';
 
 let root: string;
 let config: Config;
+
+const shipped = { name: 'pocket', folder: join(POCKET_FOLDER, 'model') };
 
 beforeEach(async () => {
   root = await mkdtemp(join(tmpdir(), 'sketchbooth-registry-'));
@@ -29,13 +32,22 @@ test('registered and downloaded models are listed by name, unfinished downloads 
   expect(await listModels(config)).toEqual([
     { name: 'downloaded', folder: downloaded },
     { name: 'elsewhere', folder: elsewhere },
+    shipped,
   ]);
   expect(JSON.parse(await readFile(join(config.modelsDir, 'registry.json'), 'utf8'))).toEqual({ elsewhere });
   expect((await readdir(config.modelsDir)).toSorted()).toEqual(['downloaded', 'registry.json', 'unfinished.partial']);
 });
 
-test('no models are listed before the first is added', async () => {
-  expect(await listModels(config)).toEqual([]);
+test('the shipped model alone is listed before the first is added', async () => {
+  expect(await listModels(config)).toEqual([shipped]);
+});
+
+test('shipped networks are found by name, each as what it is asked for', async () => {
+  expect(await resolveModel('pocket', config)).toBe(shipped.folder);
+  for (const kind of ['controlnet', 'adapter'] as const) {
+    await expect(resolveModel('pocket/nothing', config, kind)).rejects.toThrow(/names known \(pocket\), got pocket/);
+  }
+  await expect(resolveModel('pocket/../..', config, 'controlnet')).rejects.toThrow('names known');
 });
 
 test('model is found by folder, by name, and otherwise refused with the names known', async () => {
@@ -43,14 +55,16 @@ test('model is found by folder, by name, and otherwise refused with the names kn
   await registerFolder(folder, config, 'mine');
   expect(await resolveModel(folder, config)).toBe(folder);
   expect(await resolveModel('mine', config)).toBe(folder);
-  await expect(resolveModel('yours', config)).rejects.toThrow('the names known (mine), got yours');
+  await expect(resolveModel('yours', config)).rejects.toThrow('the names known (mine, pocket), got yours');
   await rm(folder, { recursive: true });
   await expect(resolveModel('mine', config)).rejects.toThrow(`its folder must exist, got ${folder}`);
 });
 
 test('unfinished download is not found by name', async () => {
   await makeModel(join(config.modelsDir, 'unfinished.partial'));
-  await expect(resolveModel('unfinished.partial', config)).rejects.toThrow('(none yet)');
+  await expect(resolveModel('unfinished.partial', config)).rejects.toThrow(
+    'the names known (pocket), got unfinished.partial',
+  );
 });
 
 test.each(['../up', '', '.hidden', 'a/b', 'model.partial', 'registry.json', 'x.lock'])(
@@ -82,5 +96,5 @@ test('folders that are registered at the same time are all kept or refused', asy
   const results = await Promise.allSettled(names.map((name) => registerFolder(folder, config, name)));
   const kept = names.filter((_, index) => results[index]?.status === 'fulfilled');
   expect(kept.length).toBeGreaterThan(0);
-  expect((await listModels(config)).map(({ name }) => name)).toEqual(kept);
+  expect((await listModels(config)).map(({ name }) => name)).toEqual([...kept, 'pocket']);
 });

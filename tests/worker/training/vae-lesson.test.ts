@@ -104,7 +104,12 @@ const samples = {
   side: SIDE,
   latentShape: [4, SIDE / 2, SIDE / 2],
   pictures: async () =>
-    [0, 1].map((i) => ({ width: 12, height: 10, pixels: new Uint8Array(360).map((_, k) => 40 + 90 * ((k + i) % 3)) })),
+    [0, 1].map((i) => ({
+      width: 12,
+      height: 10,
+      channels: 3,
+      bytes: new Uint8Array(360).map((_, k) => 40 + 90 * ((k + i) % 3)),
+    })),
 } as const;
 
 test('gradients of encoder and decoder match finite differences through the sampled latents', async () => {

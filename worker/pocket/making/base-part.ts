@@ -8,7 +8,7 @@ import { freshWeights } from '../../training/fresh-weights.ts';
 import type { LatentCache } from '../../training/latent-cache.ts';
 import { tokenInputNames } from '../../training/lessons.ts';
 import { type Conditions, type Example, type SampleOptions, stepFeeds, stepGenerator } from '../../training/samples.ts';
-import { textToImageLesson } from '../../training/text-to-image-lesson.ts';
+import { isQuietAtFirst, textToImageLesson } from '../../training/text-to-image-lesson.ts';
 import { LATENT_SHAPE, SCHEDULER_JSON, TOKENS, textEncoderJson, UNET_JSON } from './configs.ts';
 import { CACHED_SCENES } from './latents.ts';
 import { rememberingTokenizer, trainingCaption } from './prompts.ts';
@@ -47,11 +47,6 @@ export function basePart(options: BaseOptions): PartLesson {
     rate: { learningRate, lrScheduler: 'cosine', lrWarmupSteps: 200, maxTrainSteps: steps },
     key: `pocket base ${seed}`,
   };
-}
-
-/** The last layer of each residual branch and of the UNet begins as zero: see Ho et al. 2020, its published code. */
-function isQuietAtFirst(name: string): boolean {
-  return /^unet:.*(conv2|proj_out)\.(weight|bias)$|^unet:conv_out\./.test(name);
 }
 
 function sampleOptions(seed: number, emptyConditions: Conditions): Omit<SampleOptions, 'instances'> {

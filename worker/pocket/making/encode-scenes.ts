@@ -1,9 +1,9 @@
 import { type NetworkFolder, openNetwork } from '../../diffusion/network-folder.ts';
+import type { Bitmap } from '../../diffusion/resize.ts';
 import { VaeCodec } from '../../diffusion/vae-codec.ts';
 import { vaeClass } from '../../networks/network-classes.ts';
 import type { VaeConfig } from '../../networks/vae.ts';
 import { float32Tensor, type SessionOptions } from '../../runtime/session.ts';
-import type { StreamedPicture } from '../../training/picture-stream.ts';
 import { trainingPicture } from './scenes.ts';
 
 /** Pictures that are encoded together. */
@@ -27,30 +27,16 @@ export async function openSceneEncoder(folder: string, session: SessionOptions) 
 }
 
 /** @returns [N, 3, H, W] in [-1, 1] */
-function imageOf(pictures: readonly StreamedPicture[]) {
+function imageOf(pictures: readonly Bitmap[]) {
   const { width, height } = pictures[0]!;
   const area = width * height;
   const data = new Float32Array(pictures.length * 3 * area);
-  pictures.forEach(({ pixels }, i) => {
+  pictures.forEach(({ bytes }, i) => {
     for (let at = 0; at < area; at++) {
       for (let channel = 0; channel < 3; channel++) {
-        data[(i * 3 + channel) * area + at] = pixels[at * 3 + channel]! / 127.5 - 1;
+        data[(i * 3 + channel) * area + at] = bytes[at * 3 + channel]! / 127.5 - 1;
       }
     }
   });
   return float32Tensor(data, [pictures.length, 3, height, width]);
-}
-
-/** Takes the means of moments [N, 2C, H, W], times a factor. */
-export function scaledMeans(
-  { data, dims }: { data: Float32Array; dims: readonly number[] },
-  factor: number,
-): Float32Array {
-  const [count, channels, height, width] = dims as [number, number, number, number];
-  const size = (channels / 2) * height * width;
-  const means = new Float32Array(count * size);
-  for (let i = 0; i < count; i++) {
-    for (let j = 0; j < size; j++) means[i * size + j] = factor * data[2 * i * size + j]!;
-  }
-  return means;
 }

@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import { elementCount } from '../../runtime/element-count.ts';
 import type { SessionOptions } from '../../runtime/session.ts';
 import { type LatentCache, openLatentCache } from '../../training/latent-cache.ts';
+import { scaledMeans } from '../../training/latent-moments.ts';
 import { LATENT_SHAPE } from './configs.ts';
-import { ENCODED_TOGETHER, openSceneEncoder, scaledMeans } from './encode-scenes.ts';
+import { ENCODED_TOGETHER, openSceneEncoder } from './encode-scenes.ts';
 
 /** Pictures that UNet and controls learn from. */
 export const CACHED_SCENES = 40_000;

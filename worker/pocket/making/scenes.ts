@@ -1,4 +1,4 @@
-import type { StreamedPicture } from '../../training/picture-stream.ts';
+import type { Bitmap } from '../../diffusion/resize.ts';
 import { renderScene } from '../renderer/render-scene.ts';
 import { describeScene, type SceneDescription } from '../renderer/scene.ts';
 import { SIDE } from '../renderer/world.ts';
@@ -11,8 +11,8 @@ export function trainingScene(index: number): SceneDescription {
   return describeScene(FIRST_TRAINING_SEED + index);
 }
 
-/** Its picture, as streams take it. */
-export async function trainingPicture(index: number): Promise<StreamedPicture> {
+/** Its picture, RGB. */
+export async function trainingPicture(index: number): Promise<Bitmap> {
   const { pixels } = await renderScene(trainingScene(index));
-  return { pixels, width: SIDE, height: SIDE };
+  return { bytes: pixels, channels: 3, width: SIDE, height: SIDE };
 }

@@ -2,7 +2,7 @@ import { parseVaeConfig } from '../../networks/vae.ts';
 import { RandomGenerator } from '../../runtime/random.ts';
 import { freshWeights } from '../../training/fresh-weights.ts';
 import { picturePool } from '../../training/picture-stream.ts';
-import { vaeLesson } from '../../training/vae-lesson.ts';
+import { KL_WEIGHT, vaeLesson } from '../../training/vae-lesson.ts';
 import { vaeStepFeeds } from '../../training/vae-samples.ts';
 import { VAE_JSON } from './configs.ts';
 import type { PartLesson, PartOptions } from './run-part.ts';
@@ -11,8 +11,6 @@ import { trainingPicture } from './scenes.ts';
 /** Crops teach outlines as well as whole pictures do, and four times as many of them are seen in a minute. */
 const CROP_SIDE = 64;
 const BATCH = 16;
-/** Of a divergence that is summed over the 256 latents of a crop. */
-const KL_WEIGHT = 1e-6;
 const POOL = { poolSize: 256, freshPerStep: 4 } as const;
 
 /** The VAE's lesson on streamed crops; the scaling factor is measured afterwards. */

@@ -1,0 +1,80 @@
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { elementCount } from '../runtime/element-count.ts';
+import { checkpointFolderOf } from '../training/lesson-folder.ts';
+import { type LessonReport, reportOf, saveCurve, saveReport } from '../training/lesson-report.ts';
+import { modelKey } from '../training/model-key.ts';
+import { initialState, type StepFeeds, Trainer, trainedTensors } from '../training/trainer.ts';
+import type { LessonPlan } from './lesson-plans.ts';
+import type { TrainRequest } from './train-request.ts';
+import { type LessonEvent, watchLesson } from './watched-lesson.ts';
+
+/** A lesson with all that it sees. */
+export interface PreparedLesson extends Pick<LessonPlan, 'lesson' | 'initial' | 'checkpoints' | 'save'> {
+  /** Undefined where pictures have prompts of their own. */
+  readonly prompt: string | undefined;
+  readonly pictureCount: number;
+  /** The feeds of a step, counted from 0. */
+  readonly feeds: (step: number) => StepFeeds | Promise<StepFeeds>;
+  /** Closes what the feeds are read from, however the lesson ends. */
+  readonly close?: () => Promise<void>;
+  /** Of everything that decides the weights. */
+  readonly key: string;
+}
+
+/** Takes a lesson's steps and leaves its result, its report and its loss curve in `out`. */
+export async function* teach(
+  request: TrainRequest,
+  prepared: PreparedLesson,
+): AsyncGenerator<LessonEvent, LessonReport> {
+  const { model, settings, seed, out } = request;
+  const { lesson, initial, checkpoints, save, prompt, pictureCount, feeds, key } = prepared;
+  const count = lesson.trainables.reduce((sum, { shape }) => sum + elementCount(shape), 0);
+  request.onMessage(`${count.toLocaleString('en-US')} parameters learn from ${pictureCount} pictures`);
+  const adamw = { beta1: settings.adamBeta1, beta2: settings.adamBeta2, epsilon: settings.adamEpsilon };
+  const trainer = await Trainer.create(
+    lesson,
+    { ...adamw, weightDecay: settings.adamWeightDecay, maxGradNorm: settings.maxGradNorm },
+    { ...request.session, checkpoints },
+  );
+  try {
+    const { state, journal } = yield* watchLesson({
+      ...settings,
+      trainer,
+      out,
+      signal: signalOf(request),
+      initial: initialState(lesson.trainables, initial, { hasEma: lesson.hasEma ?? false }),
+      feeds,
+      checkpointFolder: checkpointFolderOf(out),
+      lessonKey: key,
+      isResumed: request.isResumed,
+    });
+    await saveCurve(out, journal, settings.maxTrainSteps);
+    const isPaused = request.pause?.aborted === true && state.step < settings.maxTrainSteps;
+    const isSaved = state.step > 0 && !isPaused;
+    const result = isSaved ? await save(trainedTensors(lesson.trainables, state), out) : undefined;
+    const facts = { model: model.folder, settings, seed, instancePrompt: prompt };
+    const report = reportOf(facts, journal, result);
+    if (isSaved) await saveReport(out, report);
+    return report;
+  } finally {
+    await trainer.dispose();
+    await prepared.close?.();
+  }
+}
+
+function signalOf({ stop, pause }: TrainRequest): AbortSignal {
+  return AbortSignal.any([stop, pause].filter((signal) => signal !== undefined));
+}
+
+/** A hash of everything that decides a lesson's weights. */
+export async function lessonKey(
+  request: TrainRequest,
+  details: { prompt: string | undefined; files: readonly string[] },
+): Promise<string> {
+  const { model, settings, seed } = request;
+  const { checkpointingSteps: _, validationSteps: __, ...decisive } = settings;
+  const hash = createHash('sha256').update(JSON.stringify([await modelKey(model), decisive, seed, details.prompt]));
+  for (const file of details.files) hash.update(await readFile(file));
+  return hash.digest('hex');
+}

@@ -1,0 +1,40 @@
+import { UserError } from '../../shared/errors.ts';
+import type { ModelFolder } from '../diffusion/model-folder.ts';
+import { solverSettings } from '../diffusion/schedulers/scheduler-config.ts';
+import type { SessionOptions } from '../runtime/session.ts';
+import type { LossTarget } from '../training/diffusion-loss.ts';
+import type { TrainingSettings } from '../training/settings.ts';
+
+export interface TrainRequest {
+  readonly model: ModelFolder;
+  readonly settings: TrainingSettings;
+  readonly seed: number;
+  readonly instanceImages: string;
+  /** Masks named like the instance pictures, white where the subject is. */
+  readonly instanceMasks?: string | undefined;
+  readonly classImages?: string | undefined;
+  readonly conditioningImages?: string | undefined;
+  readonly out: string;
+  readonly isResumed: boolean;
+  /** Folder of class pictures that lessons share. */
+  readonly classImageCache: string;
+  readonly session: SessionOptions;
+  /** Ends the lesson early with what has been learned as its result. */
+  readonly stop?: AbortSignal | undefined;
+  /** Ends the lesson early without a result; it can go on from there. */
+  readonly pause?: AbortSignal | undefined;
+  /** For the person: what is going on. */
+  readonly onMessage: (message: string) => void;
+}
+
+/** Accumulated passes are one larger batch: the mean over both is the same. */
+export function batchOf({ trainBatchSize, gradientAccumulationSteps }: TrainingSettings): number {
+  return trainBatchSize * gradientAccumulationSteps;
+}
+
+/** @throws UserError if no lesson teaches what the model predicts */
+export function targetOf({ scheduler }: ModelFolder): LossTarget {
+  const type = solverSettings(scheduler, 'ddpm').predictionType;
+  if (type === 'sample') throw new UserError('Cannot train: the model must predict epsilon or v, got sample');
+  return type;
+}

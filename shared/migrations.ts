@@ -123,4 +123,47 @@ export const MIGRATIONS: readonly string[] = [
     seen_at timestamptz not null default now()
   );
   `,
+  `
+  -- The local page: what the platforms elsewhere keep themselves.
+  create table web_people (
+    id text primary key,
+    name text not null,
+    -- The name without capitals, so that nobody can pass for another.
+    name_key text not null unique,
+    is_administrator boolean not null,
+    created_at timestamptz not null default now()
+  );
+  create table web_sessions (
+    token_hash text primary key,
+    person_id text references web_people (id) on delete cascade,
+    expires_at timestamptz not null
+  );
+  create table web_channels (id text primary key, name text not null, created_at timestamptz not null default now());
+  insert into web_channels (id, name) values ('studio', 'studio');
+
+  -- Grows with every change to any message; pages ask for what came after the newest that they know.
+  create sequence web_revision;
+  create table web_messages (
+    id bigint generated always as identity primary key,
+    revision bigint not null default nextval('web_revision'),
+    channel_id text not null,
+    -- Makes a second post of the same thing impossible.
+    post_key text unique,
+    author_id text,
+    author_name text,
+    content jsonb not null,
+    private_to text,
+    is_removed boolean not null default false,
+    created_at timestamptz not null default now()
+  );
+  create index web_messages_of_channel on web_messages (channel_id, id);
+  create index web_messages_changed on web_messages (revision);
+  create table web_reactions (
+    message_id bigint not null references web_messages (id) on delete cascade,
+    person_id text not null,
+    person_name text not null,
+    emoji text not null,
+    primary key (message_id, person_id, emoji)
+  );
+  `,
 ];

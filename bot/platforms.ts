@@ -4,6 +4,7 @@ import type { Database } from '../shared/database.ts';
 import type { Log } from '../shared/log.ts';
 import { createDiscordPlatform } from './discord/platform.ts';
 import type { Platform } from './platform.ts';
+import { WebPlatform } from './web/web-platform.ts';
 
 /** What a platform may use beside its inbox. */
 export interface PlatformServices {
@@ -13,11 +14,12 @@ export interface PlatformServices {
 }
 
 /** The chat platforms that the configuration names, not connected yet. */
-export async function createPlatforms({ config, log }: PlatformServices): Promise<Platform[]> {
-  const { discord, dataDir, maxUploadBytes } = config;
+export async function createPlatforms({ config, database, log }: PlatformServices): Promise<Platform[]> {
+  const { discord, web, dataDir, maxUploadBytes } = config;
   const platforms: Platform[] = [];
   if (discord) {
     platforms.push(createDiscordPlatform({ config: discord, commands: COMMANDS, dataDir, maxUploadBytes, log }));
   }
+  if (web) platforms.push(new WebPlatform({ config: web, database, maxUploadBytes, log }));
   return platforms;
 }

@@ -98,9 +98,9 @@ async function invoke(bridge: Bridge, interaction: RepliableInteraction, asked: 
 /** Why a result could not be posted here; said before any work is done. */
 function postingProblem(command: Command, interaction: RepliableInteraction): string | undefined {
   if (PRIVATE_COMMANDS.has(command.name) || !interaction.inGuild()) return undefined;
-  const { threadId, channelId } = placeOf(interaction);
-  const missing = missingPermissions(interaction.appPermissions, threadId !== undefined);
-  return missing.length > 0 ? permissionText(missing, channelId) : undefined;
+  const where = placeOf(interaction).threadId === undefined ? 'channel' : 'thread';
+  const missing = missingPermissions(interaction.appPermissions, where);
+  return missing.length > 0 ? permissionText(missing) : undefined;
 }
 
 async function refuseUnknown(bridge: Bridge, interaction: RepliableInteraction): Promise<void> {

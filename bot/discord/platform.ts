@@ -21,7 +21,7 @@ import { sendDirect } from './direct.ts';
 import { findPosted } from './find-posted.ts';
 import { createFormDrafts } from './form-drafts.ts';
 import { onInteraction } from './interactions.ts';
-import { channelIdOf, placeInChannel } from './people.ts';
+import { channelIdOf } from './people.ts';
 import { missingInChannel, permissionText } from './permissions.ts';
 import { onReaction } from './reactions.ts';
 import { registerCommands } from './register-commands.ts';
@@ -164,9 +164,7 @@ async function post(bridge: Bridge, to: ReplyTo, { reply, key }: { reply: Reply;
 
 function missingText({ client }: Bridge, channelId: string): string | undefined {
   const missing = missingInChannel(client, channelId) ?? [];
-  return missing.length > 0
-    ? permissionText(missing, placeInChannel(client, channelId, undefined).channelId)
-    : undefined;
+  return missing.length > 0 ? permissionText(missing) : undefined;
 }
 
 /** Edits with the bot's own token, which does not run out after 15 minutes. */

@@ -8,18 +8,23 @@ export interface RegistrationScope {
 }
 
 /**
- * Writes the commands if Discord knows others: writing is limited to 200 new commands a day, reading is not.
- * @returns whether they were written
+ * Writes the commands if Discord knows others: writing is limited to 200 new commands a day, reading is not. Commands of one
+ * server are not left registered everywhere too, since people would see each twice.
+ * @returns whether any were written
  */
 export async function registerCommands(
   rest: REST,
   { applicationId, serverId }: RegistrationScope,
   payloads: readonly CommandPayload[],
 ): Promise<boolean> {
-  const route =
-    serverId === undefined
-      ? Routes.applicationCommands(applicationId)
-      : Routes.applicationGuildCommands(applicationId, serverId);
+  const everywhere = Routes.applicationCommands(applicationId);
+  if (serverId === undefined) return writeChanged(rest, everywhere, payloads);
+  const isCleared = await writeChanged(rest, everywhere, []);
+  const isWritten = await writeChanged(rest, Routes.applicationGuildCommands(applicationId, serverId), payloads);
+  return isCleared || isWritten;
+}
+
+async function writeChanged(rest: REST, route: `/${string}`, payloads: readonly CommandPayload[]): Promise<boolean> {
   const known = (await rest.get(route)) as KnownCommand[];
   if (fingerprint(known) === fingerprint(payloads)) return false;
   await rest.put(route, { body: payloads });

@@ -106,6 +106,8 @@ export interface DiscordPeer {
   /** The bytes of a message's attachments. */
   files(message: StoredMessage): readonly { name: string; description: string | undefined; bytes: Uint8Array }[];
   fail(fault: Fault): void;
+  /** What only whoever owns application and server can change. */
+  readonly world: Pick<World, 'guild' | 'interactionsEndpoint'>;
   /** Moves the peer's clock on. */
   advance(ms: number): void;
   /** Waits until there is something. @throws Error after the time */
@@ -162,6 +164,7 @@ export async function startDiscordPeer({
     members: new Map([bot, ada, ben, moderator].map((user) => [user.id, { user, roles: [] as string[] }])),
     channels: new Map(),
     files: new Map(),
+    interactionsEndpoint: null,
     attachmentSizeLimit,
     now,
     newId,
@@ -320,6 +323,7 @@ export async function startDiscordPeer({
         const { bytes } = fileAt(world, new URL(url))!;
         return { name: filename, description, bytes };
       }),
+    world,
     fail: (fault) => void served.faults.push(fault),
     advance(ms) {
       aheadMs += ms;

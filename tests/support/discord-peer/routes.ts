@@ -86,7 +86,7 @@ export const ROUTES: readonly Route[] = [
       description: '',
       flags: 0,
       bot_public: true,
-      interactions_endpoint_url: null,
+      interactions_endpoint_url: world.interactionsEndpoint,
     }),
   },
   {

@@ -52,6 +52,8 @@ export interface World {
   readonly members: Map<string, { readonly user: PeerUser; readonly roles: string[] }>;
   readonly channels: Map<string, PeerChannel>;
   readonly files: Map<string, { readonly bytes: Uint8Array; readonly type: string }>;
+  /** Where interactions go instead of the gateway, if somebody set that. */
+  interactionsEndpoint: string | null;
   /** Largest file of an upload; boosts raise it. */
   readonly attachmentSizeLimit: number;
   /** Milliseconds since 1970 by the peer's own clock, which tests move on. */

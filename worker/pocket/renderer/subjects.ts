@@ -1,4 +1,4 @@
-import { type Described, plainPrompt } from './captions.ts';
+import { plainPrompt } from './captions.ts';
 import { blob, circle, curve, type Part, polygon, shape, spot, star, tube } from './part.ts';
 import { randomChoices } from './random-choices.ts';
 import { type DrawnScene, renderScene } from './render-scene.ts';
@@ -102,28 +102,32 @@ const NEAREST_COLOR: { readonly [S in SubjectId]: Color } = {
 };
 
 /** The caption names the class and the place alone: the looks are what a lesson has to learn. */
-export function describeSubject(
-  subject: SubjectId,
+export function describeSubject(subject: SubjectId, seed: number, options: SubjectOptions = {}): SceneDescription {
+  return placeAppearance(APPEARANCES[subject], seed, { ...options, color: NEAREST_COLOR[subject] });
+}
+
+/** What a subject looks like, and the marks that tell it from others of its noun. */
+export function appearanceOf(subject: SubjectId): Appearance {
+  return APPEARANCES[subject];
+}
+
+/** Puts something that looks so into a scene of the seed. */
+export function placeAppearance(
+  appearance: Appearance,
   seed: number,
-  { background }: SubjectOptions = {},
+  { background, color }: SubjectOptions & { color: Color },
 ): SceneDescription {
   const random = randomChoices(seed);
-  const appearance = APPEARANCES[subject];
   const placement = choosePlacement(random, appearance);
   const place = { background: background ?? random.pick(BACKGROUNDS), plainColor: random.pick(PLAIN_COLORS) };
   const where = place.background === 'plain' ? place : { background: place.background };
-  const described: Described = {
-    noun: appearance.noun,
-    color: NEAREST_COLOR[subject],
-    pattern: appearance.pattern,
-    ...where,
-  };
+  const { noun, pattern } = appearance;
   return {
     appearance,
     placement,
-    described,
+    described: { noun, color, pattern, ...where },
     backdrop: chooseBackdrop(random, where),
-    caption: plainPrompt({ noun: appearance.noun, ...where }),
+    caption: plainPrompt({ noun, ...where }),
   };
 }
 

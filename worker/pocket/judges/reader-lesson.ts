@@ -1,0 +1,110 @@
+import { add, constant, input, mul, reduceMean, reshape, sub, transpose } from '../../graph/operators.ts';
+import { Scope } from '../../graph/scope.ts';
+import type { Value } from '../../graph/value.ts';
+import { RandomGenerator } from '../../runtime/random.ts';
+import { float32Tensor, int64Tensor } from '../../runtime/session.ts';
+import { freshWeights } from '../../training/fresh-weights.ts';
+import { learnEverything } from '../../training/learning.ts';
+import { picturePool } from '../../training/picture-stream.ts';
+import { stepGenerator } from '../../training/samples.ts';
+import type { PartLesson } from '../making/run-part.ts';
+import { SEGMENTS } from '../renderer/control-maps.ts';
+import { renderScene } from '../renderer/render-scene.ts';
+import { describeScene } from '../renderer/scene.ts';
+import { crossEntropy } from './cross-entropy.ts';
+import { oneHot, stack } from './judge-lesson.ts';
+import { FIRST_JUDGE_SEED, halvedPlanes } from './judge-pictures.ts';
+import { INK_CLASSES, LIMB_CLASSES, mapReader, READ_SIDE } from './map-reader.ts';
+import { spoilPicture } from './spoil-picture.ts';
+import { type TrueMaps, trueMaps } from './true-maps.ts';
+
+const BATCH = 8;
+const SEED = 2;
+const AREA = READ_SIDE * READ_SIDE;
+const POOL = { poolSize: 256, freshPerStep: 4 } as const;
+/** Every third scene shows a person, so that poses are learned. */
+const PERSON_EVERY = 3;
+/** Of the places without a limb so many are asked about for each that is: limbs are few. */
+const EMPTY_PLACES_ASKED = 3;
+/** Squared differences of depth are small beside the losses of classes. */
+const DEPTH_WEIGHT = 10;
+
+interface ReadPicture {
+  readonly picture: Float32Array;
+  readonly maps: TrueMaps;
+}
+
+/** The lesson of the reader: the exact maps of drawn scenes. */
+export function readerLesson(maxTrainSteps: number): PartLesson {
+  const learning = learnEverything();
+  const scope = new Scope({ name: 'reader', dtype: 'float32', substitute: learning.substitute });
+  const picture = input('picture', { shape: [BATCH, 3, READ_SIDE, READ_SIDE], dtype: 'float32' });
+  const read = mapReader(scope, picture);
+  const labels = (name: string) => input(name, { shape: [BATCH * AREA], dtype: 'int64' });
+  const [ink, segments, limbs] = [labels('ink'), labels('segments'), labels('limbs')];
+  const depth = input('depth', { shape: [BATCH, 1, READ_SIDE, READ_SIDE], dtype: 'float32' });
+  const losses = [
+    crossEntropy(places(read.ink), oneHot(ink, INK_CLASSES)),
+    crossEntropy(places(read.segments), oneHot(segments, SEGMENTS.length)),
+    crossEntropy(places(read.limbs), oneHot(limbs, LIMB_CLASSES)),
+    mul(squaredError(read.depth, depth), constant([DEPTH_WEIGHT], [], 'float32')),
+  ];
+  const pool = picturePool({ ...POOL, make: readPicture });
+  return {
+    lesson: {
+      trainables: learning.trainables,
+      loss: losses.reduce(add),
+      perStep: [picture, ink, segments, limbs, depth],
+      reported: {},
+    },
+    initial: freshWeights(learning.trainables, { generator: new RandomGenerator(SEED) }),
+    checkpoints: {},
+    rate: { learningRate: 4e-3, lrScheduler: 'cosine', lrWarmupSteps: 30, maxTrainSteps },
+    key: `pocket map reader ${maxTrainSteps}`,
+    feeds: async (step) => stepFeeds(await pool(step), stepGenerator(SEED, step)),
+  };
+}
+
+async function readPicture(index: number): Promise<ReadPicture> {
+  const scene = describeScene(FIRST_JUDGE_SEED + index, index % PERSON_EVERY === 0 ? { noun: 'person' } : {});
+  const { pixels } = await renderScene(scene);
+  return { picture: halvedPlanes(pixels), maps: await trueMaps(scene) };
+}
+
+function stepFeeds(pictures: readonly ReadPicture[], generator: RandomGenerator) {
+  const chosen = Array.from({ length: BATCH }, () => pictures[generator.randint(pictures.length)]!);
+  const shift = generator.randint(EMPTY_PLACES_ASKED);
+  const isAsked = (limb: number, place: number) =>
+    limb < LIMB_CLASSES - 1 || (place + shift) % EMPTY_PLACES_ASKED === 0;
+  const limbs = chosen.flatMap(({ maps }) =>
+    Array.from(maps.limbs, (limb, place) => (isAsked(limb, place) ? limb : LIMB_CLASSES)),
+  );
+  const depth = Float32Array.from(chosen.flatMap(({ maps }) => [...maps.depth]));
+  return {
+    picture: stack(
+      chosen.map((one) => spoilPicture(one.picture, READ_SIDE, generator)),
+      READ_SIDE,
+    ),
+    ink: int64Tensor(
+      chosen.flatMap(({ maps }) => [...maps.ink]),
+      [BATCH * AREA],
+    ),
+    segments: int64Tensor(
+      chosen.flatMap(({ maps }) => [...maps.segments]),
+      [BATCH * AREA],
+    ),
+    limbs: int64Tensor(limbs, [BATCH * AREA]),
+    depth: float32Tensor(depth, [BATCH, 1, READ_SIDE, READ_SIDE]),
+  };
+}
+
+/** [N, C, H, W] as [N·H·W, C]. */
+function places(scores: Value): Value {
+  const classes = Number(scores.shape[1]);
+  return reshape(transpose(scores, [0, 2, 3, 1]), [BATCH * AREA, classes]);
+}
+
+function squaredError(a: Value, b: Value): Value {
+  const difference = sub(a, b);
+  return reshape(reduceMean(mul(difference, difference), [0, 1, 2, 3]), []);
+}

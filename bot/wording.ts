@@ -2,7 +2,7 @@
 import type { Actor, Job, JobProgress, LessonResult, PictureJob, PictureResult } from '../shared/jobs.ts';
 import type { SecondsRange } from './estimates.ts';
 import type { JobRow } from './job-rows.ts';
-import type { Reply, ReplyButton, ReplyLesson } from './platform.ts';
+import type { Reply, ReplyButton } from './platform.ts';
 
 const MAX_SHOWN_PROMPT = 300;
 const MAX_ALT_TEXT = 1024;
@@ -34,9 +34,8 @@ export function progressReply(jobId: string, progress: JobProgress, note?: strin
       { action: 'stop-here', jobId, argument: newest.step, label: 'Stop here' },
     );
   }
-  const shown = samplePictures(samples ?? []);
-  const pictures = shown.length
-    ? shown.slice(-4).map(({ picture }) => picture)
+  const pictures = samples?.length
+    ? samples.slice(-4).map(({ step: at, picture }) => ({ blob: picture, altText: `Sample at step ${at}` }))
     : preview
       ? [{ blob: preview, altText: 'Preview of the unfinished picture' }]
       : [];
@@ -44,13 +43,8 @@ export function progressReply(jobId: string, progress: JobProgress, note?: strin
     pictures,
     buttons,
     progress: { done: step, total: stepCount },
-    lesson: loss === undefined && !samples ? undefined : { step, loss, samples: shown },
     jobId,
   });
-}
-
-function samplePictures(samples: LessonResult['samples']): ReplyLesson['samples'] {
-  return samples.map(({ step, picture }) => ({ step, picture: { blob: picture, altText: `Sample at step ${step}` } }));
 }
 
 /** What the acknowledgement shows when its job has ended. */
@@ -108,7 +102,6 @@ function pictureButtons(jobId: string, job: PictureJob, result: PictureResult): 
 function lessonReply(row: JobRow, result: LessonResult, owner: Actor): Reply {
   const name = row.job.kind === 'lesson' ? row.job.name : '';
   const { steps, durationSeconds, notes, finalLoss } = result.receipt;
-  const samples = samplePictures(result.samples);
   return say(
     joinLines(
       `**${name}** is learned: write \`${name}\` in a prompt`,
@@ -116,8 +109,9 @@ function lessonReply(row: JobRow, result: LessonResult, owner: Actor): Reply {
       ...notes.map((note) => `- ${note}`),
     ),
     {
-      pictures: samples.slice(-4).map(({ picture }) => picture),
-      lesson: { step: steps, loss: finalLoss, samples },
+      pictures: result.samples
+        .slice(-4)
+        .map(({ step, picture }) => ({ blob: picture, altText: `Sample at step ${step}` })),
       buttons: [{ action: 'details', jobId: row.id, label: 'Details', emoji: '📋' }],
       mentions: [owner],
       jobId: row.id,

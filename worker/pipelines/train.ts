@@ -6,7 +6,6 @@ import type { LossTarget } from '../training/diffusion-loss.ts';
 import { chooseIdentifier } from '../training/identifier.ts';
 import { openLessonFolder } from '../training/lesson-folder.ts';
 import type { LessonReport } from '../training/lesson-report.ts';
-import type { LessonOptions } from '../training/lessons.ts';
 import { classPrompt, instancePrompt } from '../training/prompts.ts';
 import { type SampleOptions, stepFeeds } from '../training/samples.ts';
 import type { TrainingSettings } from '../training/settings.ts';
@@ -43,7 +42,6 @@ export async function* train(request: TrainRequest): AsyncGenerator<LessonEvent,
       tokens: model.textEncoders[0]!.config.maxPositionEmbeddings,
       vaeScaleFactor,
       hasMask: request.instanceMasks !== undefined,
-      textEncoders: textEncodersOf(request),
     },
   });
   const prompt = await instancePromptOf(request);
@@ -52,7 +50,6 @@ export async function* train(request: TrainRequest): AsyncGenerator<LessonEvent,
     resolution: settings.resolution,
     centerCrop: settings.centerCrop,
     instancePrompt: prompt,
-    hasTextEncoders: textEncodersOf(request) !== undefined,
     prior,
   });
   const samples = { ...sampleOptions(request, { examples, target }), variants: plan.variants };
@@ -68,6 +65,7 @@ export async function* train(request: TrainRequest): AsyncGenerator<LessonEvent,
 /** Settings that exist in the published scripts and not yet here are refused, never ignored. */
 function refuseUnsupported(settings: TrainingSettings): void {
   const unsupported: readonly (readonly [flag: string, isAsked: boolean])[] = [
+    ['--train-text-encoder', 'trainTextEncoder' in settings && settings.trainTextEncoder],
     ['--mixed-precision fp16', settings.mixedPrecision !== 'no'],
     ['--gradient-checkpointing', settings.gradientCheckpointing],
     ['--validation-prompt', settings.validationPrompt !== undefined],
@@ -75,15 +73,6 @@ function refuseUnsupported(settings: TrainingSettings): void {
   for (const [flag, isAsked] of unsupported) {
     if (isAsked) throw new UserError(`Cannot train: ${flag} is not there yet`);
   }
-}
-
-/** A rate and a decay of its own for the text encoder: at the UNet's rate it forgets words within a lesson. */
-function textEncodersOf({ model, settings }: TrainRequest): LessonOptions['textEncoders'] {
-  if (!('trainTextEncoder' in settings) || !settings.trainTextEncoder) return undefined;
-  const weightDecay =
-    settings.method === 'dreambooth-lora' ? settings.adamWeightDecayTextEncoder : settings.adamWeightDecay;
-  const group = { learningRateScale: settings.textEncoderLr / settings.learningRate, weightDecay };
-  return { encoders: model.textEncoders, group };
 }
 
 function priorOf({ settings, classImages, classImageCache }: TrainRequest): PriorOptions | undefined {

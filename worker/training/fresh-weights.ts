@@ -10,7 +10,7 @@ export interface FreshWeightOptions {
 
 /**
  * Where networks start that were never trained: torch's defaults for convolutions and linear layers, uniform within
- * 1/√fan-in; norms that change nothing; and embeddings in which words are far apart.
+ * 1/√fan-in; norms that change nothing; and embeddings with CLIP's deviation of 0.02.
  */
 export function freshWeights(
   trainables: readonly Trainable[],
@@ -26,21 +26,14 @@ export function freshWeights(
   );
 }
 
-/**
- * With CLIP's 0.02 for both, what the first layers add buries which word it was: after 80,000 pictures a UNet that learned
- * with such an encoder knew no noun and no colour.
- */
-const EMBEDDING_DEVIATIONS = { token: 1, position: 0.02 } as const;
+const EMBEDDING_DEVIATION = 0.02;
 
 function freshTensor(
   name: string,
   size: number,
   { shapes, generator }: { shapes: ReadonlyMap<string, readonly number[]>; generator: RandomGenerator },
 ): Float32Array {
-  const embedded = /(token|position)_embedding\.weight$/.exec(name)?.[1] as
-    | keyof typeof EMBEDDING_DEVIATIONS
-    | undefined;
-  if (embedded) return generator.randn(size).map((value) => EMBEDDING_DEVIATIONS[embedded] * value);
+  if (/_embedding\.weight$/.test(name)) return generator.randn(size).map((value) => EMBEDDING_DEVIATION * value);
   const weight = shapes.get(name.replace(/bias$/, 'weight'))!;
   // The scale and shift of a norm are vectors.
   if (weight.length === 1) return new Float32Array(size).fill(name.endsWith('.bias') ? 0 : 1);

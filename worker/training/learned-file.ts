@@ -77,18 +77,11 @@ export async function openLearned(path: string): Promise<LearnedFile> {
   return { step: Number(step), file, tensors, identity: lessonIdentitySchema.parse(JSON.parse(parsed.data.identity)) };
 }
 
-/**
- * Puts learned tensors in the place of a network's own, where they lie on the disk.
- * @param learnedName  the lesson's name of a tensor of the checkpoint
- */
-export function withLearned(
-  checkpoint: Checkpoint,
-  { tensors }: LearnedFile,
-  learnedName: (name: string) => string,
-): Checkpoint {
+/** Puts learned tensors in the place of a network's own, where they lie on the disk. */
+export function withLearned(checkpoint: Checkpoint, { tensors }: LearnedFile): Checkpoint {
   const parameters = new Map(checkpoint.parameters);
   for (const name of parameters.keys()) {
-    const stored = tensors.get(learnedName(name));
+    const stored = tensors.get(name);
     if (stored) parameters.set(name, asParameter(stored));
   }
   return { ...checkpoint, parameters };

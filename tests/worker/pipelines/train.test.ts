@@ -209,6 +209,7 @@ test('a checkpoint is refused when the lesson has other settings, and gone on wi
 });
 
 test.each([
+  [{ method: 'dreambooth', classNoun: 'car', trainTextEncoder: true }, '--train-text-encoder'],
   [{ method: 'fine-tune', mixedPrecision: 'fp16' }, '--mixed-precision fp16'],
   [{ method: 'controlnet', gradientCheckpointing: true }, '--gradient-checkpointing'],
   [{ method: 't2i-adapter', validationPrompt: 'a car' }, '--validation-prompt'],

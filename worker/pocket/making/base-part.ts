@@ -21,13 +21,8 @@ export interface BaseOptions extends PartOptions {
 
 const BATCH = 32;
 /** The pictures are encoded as the lesson goes, so that it starts within a minute. */
-const FIRST_SCENES = 12_288;
-const SCENES_PER_STEP = 3;
-/**
- * What a prompt says beside the place explains 4 % of a picture's variance, and is needed where the noise hides the picture: the
- * first steps see mostly that.
- */
-const NOISY_STEPS = 2000;
+const FIRST_SCENES = 4096;
+const SCENES_PER_STEP = 4;
 /** Prompts left out, so that guidance has something to lead away from. */
 const EMPTY_SHARE = 0.1;
 
@@ -47,10 +42,8 @@ export function basePart(options: BaseOptions): PartLesson {
     lesson,
     initial: start ?? freshWeights(lesson.trainables, { generator: new RandomGenerator(seed), isZero: isQuietAtFirst }),
     checkpoints: {},
-    feeds: async (step) => {
-      const instances = await drawExamples(step, { seed, latents, promptOf });
-      return stepFeeds(step, { ...samples, instances, hasCubicTimesteps: step < NOISY_STEPS });
-    },
+    feeds: async (step) =>
+      stepFeeds(step, { ...samples, instances: await drawExamples(step, { seed, latents, promptOf }) }),
     rate: { learningRate, lrScheduler: 'cosine', lrWarmupSteps: 200, maxTrainSteps: steps },
     key: `pocket base ${seed}`,
   };

@@ -28,17 +28,11 @@ export const CONTROL_NETWORKS = {
     className: 'ControlNetModel',
     config: controlnetJson(UNET_JSON, { embeddingChannels: [8, 16, 32, 64], conditioningChannels: 3 }),
   },
-  // The UNet begins with a level without attention, as SDXL's does, where features enter behind the downsampler: SDXL's
-  // adapter is the one that makes them of 16 pixels from the start.
+  // Of a light adapter's features the last two have the same width: two entries make the three that the UNet has levels for.
   adapter: {
     className: 'T2IAdapter',
     config: t2iAdapterJson(
-      parseT2iAdapterConfig({
-        adapter_type: 'full_adapter_xl',
-        channels: [64, 96, 96, 96],
-        num_res_blocks: 1,
-        downscale_factor: 16,
-      }),
+      parseT2iAdapterConfig({ adapter_type: 'light_adapter', channels: [64, 96], num_res_blocks: 4 }),
     ),
   },
 } as const;

@@ -1,0 +1,56 @@
+import { join } from 'node:path';
+import type { SessionOptions } from '../../runtime/session.ts';
+import type { Critic } from '../judges/critic.ts';
+import type { SubjectId } from '../renderer/subjects.ts';
+import { adherence } from './adherence.ts';
+import { control } from './control.ts';
+import { judgeMeasures } from './judge-measures.ts';
+import { lessons } from './lessons.ts';
+import { type Findings, missing } from './measure.ts';
+import type { EvaluationPart } from './page.ts';
+import { speed } from './speed.ts';
+import { isShipped, openStudio, type Studio } from './studio.ts';
+
+export interface EvaluationOptions {
+  /** Folder of the family. */
+  readonly family: string;
+  /** Pictures for each number. */
+  readonly samples: number;
+  /** Photos and lessons. */
+  readonly workFolder: string;
+  readonly session: SessionOptions;
+  readonly critic: Critic;
+}
+
+/** Drawn pictures cost little, so the judges are judged by more of them. */
+const JUDGED_PER_SAMPLE = 5;
+/** Lessons and their pictures cost much. */
+const LESSON_SHARE = 0.25;
+const LESSON_SUBJECTS: readonly SubjectId[] = ['backpack', 'dog', 'teapot'];
+
+/** Measures one part of the family; a family without a model leaves all but the judges unmeasured, and says so. */
+export async function evaluatePart(part: EvaluationPart, options: EvaluationOptions): Promise<Findings> {
+  const { critic, samples, family } = options;
+  if (part === 'judges') return { measures: await judgeMeasures(critic, JUDGED_PER_SAMPLE * samples), exhibits: [] };
+  if (!(await isShipped(join(family, 'model', 'unet')))) {
+    return { measures: [missing(part, 'a model', 'the UNet')], exhibits: [] };
+  }
+  if (part === 'lessons') {
+    return lessons({ ...options, samples: Math.ceil(LESSON_SHARE * samples), subjects: LESSON_SUBJECTS });
+  }
+  const studio = await openStudio(options);
+  try {
+    return await MEASURES[part]({ ...options, studio });
+  } finally {
+    await studio.dispose();
+  }
+}
+
+type StudioPart = Exclude<EvaluationPart, 'judges' | 'lessons'>;
+
+const MEASURES: { readonly [P in StudioPart]: (options: EvaluationOptions & { studio: Studio }) => Promise<Findings> } =
+  {
+    adherence: (options) => adherence(options, options.samples),
+    control,
+    speed,
+  };

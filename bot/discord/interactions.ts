@@ -10,11 +10,12 @@ import type {
 } from 'discord.js';
 import type { Command, Invocation, OptionValue, ResultAction } from '../../commands/command.ts';
 import type { BlobRef } from '../../shared/jobs.ts';
+import { type ButtonMeaning, decodeButton } from '../button-value.ts';
 import type { Press } from '../platform.ts';
 import type { AttachedFile } from './attachments.ts';
 import { type Bridge, keepAttachments } from './bridge.ts';
 import { MESSAGE_COMMANDS } from './command-payload.ts';
-import { type ButtonMeaning, decodeButton, decodeForm } from './custom-id.ts';
+import { decodeForm } from './custom-id.ts';
 import type { FormDraft } from './form-drafts.ts';
 import { draftForm, draftNew, readSubmission, toModal } from './forms.ts';
 import { type AttachedImages, fillSlots, imageSlots, openSlots } from './images.ts';

@@ -10,8 +10,8 @@ import {
   type RawFile,
 } from 'discord.js';
 import type { BlobRef } from '../../shared/jobs.ts';
+import { encodeButton } from '../button-value.ts';
 import type { Reply, ReplyButton, ReplyPicture } from '../platform.ts';
-import { encodeButton } from './custom-id.ts';
 import { fitPicture } from './fit-picture.ts';
 import { toDiscordText } from './markdown.ts';
 

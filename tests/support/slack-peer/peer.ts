@@ -1,0 +1,418 @@
+/**
+ * A Slack workspace on this machine: the Web API with its servers' checks, Socket Mode or signed HTTP deliveries, and
+ * people who type, press and react. What the bot does against Slack's rules is kept in `violations`.
+ */
+import { createHmac, randomUUID } from 'node:crypto';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type WebSocket, WebSocketServer } from 'ws';
+import { ApiError, METHOD_SCOPES, type MethodContext, methods } from './methods.ts';
+import { type OpenView, type PeerMessage, type PeerUser, World } from './world.ts';
+
+export const BOT_TOKEN = 'xoxb-test-token';
+export const APP_TOKEN = 'xapp-test-token';
+export const SIGNING_SECRET = 'a-signing-secret';
+const SCOPES = new Set([
+  'commands',
+  'chat:write',
+  'files:read',
+  'files:write',
+  'channels:history',
+  'im:write',
+  'users:read',
+]);
+const ACK_MS = 3000;
+const TRIGGER_MS = 3000;
+
+/** What goes wrong once, the next time that a method is called. */
+export interface Fault {
+  readonly method: string;
+  readonly kind: 'rate-limited' | 'lose-answer' | 'refuse';
+  readonly error?: string;
+}
+
+export interface Delivery {
+  readonly type: 'slash_commands' | 'interactive' | 'events_api';
+  readonly payload: object;
+}
+
+export class SlackPeer {
+  readonly world = new World();
+  readonly violations: string[] = [];
+  readonly calls: { readonly method: string; readonly args: Record<string, unknown> }[] = [];
+  scopes: ReadonlySet<string> = SCOPES;
+  shareDelayMs = 50;
+  takesPictures = true;
+  /** Where deliveries go by HTTP; undefined sends them by Socket Mode. */
+  httpTarget: string | undefined;
+  readonly #faults: Fault[] = [];
+  readonly #sockets = new Set<WebSocket>();
+  readonly #waiting = new Map<string, (payload: unknown) => void>();
+  readonly #server = createServer((request, response) => void this.#answer(request, response));
+  readonly #gateway = new WebSocketServer({ server: this.#server, path: '/socket' });
+
+  static async start(): Promise<SlackPeer> {
+    const peer = new SlackPeer();
+    peer.#gateway.on('connection', (socket) => peer.#connect(socket));
+    await new Promise<void>((resolve) => peer.#server.listen(0, '127.0.0.1', resolve));
+    return peer;
+  }
+
+  get origin(): string {
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
+
+  get api(): string {
+    return `${this.origin}/api/`;
+  }
+
+  fail(fault: Fault): void {
+    this.#faults.push(fault);
+  }
+
+  /** Closes every connection as Slack does when it moves an app to another server. */
+  disconnect(): void {
+    for (const socket of this.#sockets)
+      socket.send(JSON.stringify({ type: 'disconnect', reason: 'refresh_requested' }));
+  }
+
+  isConnected(): boolean {
+    return this.#sockets.size > 0;
+  }
+
+  async stop(): Promise<void> {
+    for (const socket of this.#sockets) socket.terminate();
+    this.#gateway.close();
+    this.#server.closeAllConnections();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  // What people do. Each returns what the bot acknowledged with.
+
+  slash(command: string, text = '', user: PeerUser = this.world.ada, channel = 'C0STUDIO'): Promise<unknown> {
+    const payload = {
+      command,
+      text,
+      trigger_id: this.#trigger(user),
+      user_id: user.id,
+      user_name: user.name,
+      team_id: this.world.teamId,
+      channel_id: channel,
+      response_url: `${this.origin}/response`,
+      api_app_id: 'A0APP',
+      token: 'legacy',
+    };
+    return this.deliver({ type: 'slash_commands', payload });
+  }
+
+  /** Presses the button with this label under a message. */
+  press(message: PeerMessage, label: string, user: PeerUser = this.world.ada): Promise<unknown> {
+    const buttons = message.blocks.flatMap((block) => (block.type === 'actions' ? block.elements : []));
+    const action = buttons.find((button) => button.text.text.includes(label));
+    if (!action) throw new Error(`No button ${label} among ${buttons.map((one) => one.text.text).join(', ')}`);
+    const payload = {
+      type: 'block_actions',
+      trigger_id: this.#trigger(user),
+      team: { id: this.world.teamId },
+      user: { id: user.id, name: user.name },
+      channel: { id: message.channel },
+      message: { ts: message.ts, ...(message.threadTs !== undefined && { thread_ts: message.threadTs }) },
+      container: { type: 'message', message_ts: message.ts, channel_id: message.channel },
+      actions: [{ ...action, block_id: 'b', action_ts: this.world.newTs() }],
+      api_app_id: 'A0APP',
+    };
+    return this.deliver({ type: 'interactive', payload });
+  }
+
+  react(message: PeerMessage, reaction: string, user: PeerUser = this.world.ada): Promise<unknown> {
+    return this.event({
+      type: 'reaction_added',
+      user: user.id,
+      reaction,
+      item: { type: 'message', channel: message.channel, ts: message.ts },
+      item_user: message.user,
+      event_ts: this.world.newTs(),
+    });
+  }
+
+  /** Says something to the bot, with pictures if given. */
+  say(
+    text: string,
+    {
+      user = this.world.ada,
+      files = [],
+      threadTs,
+      channel = 'C0STUDIO',
+    }: { user?: PeerUser; files?: readonly Uint8Array[]; threadTs?: string; channel?: string } = {},
+  ): Promise<unknown> {
+    const isDirect = channel.startsWith('D');
+    return this.event({
+      type: isDirect ? 'message' : 'app_mention',
+      ...(isDirect && { channel_type: 'im', ...(files.length > 0 && { subtype: 'file_share' }) }),
+      user: user.id,
+      text: isDirect ? text : `<@${this.world.bot.id}> ${text}`,
+      channel,
+      ts: this.world.newTs(),
+      ...(threadTs !== undefined && { thread_ts: threadTs }),
+      files: files.map((bytes) => ({ id: this.addFile(bytes, user), mimetype: 'image/png' })),
+    });
+  }
+
+  event(event: object): Promise<unknown> {
+    const payload = {
+      type: 'event_callback',
+      team_id: this.world.teamId,
+      api_app_id: 'A0APP',
+      event_id: this.world.newId('Ev'),
+      event,
+    };
+    return this.deliver({ type: 'events_api', payload });
+  }
+
+  shortcut(callbackId: string, files: readonly Uint8Array[], user: PeerUser = this.world.ada): Promise<unknown> {
+    const payload = {
+      type: 'message_action',
+      callback_id: callbackId,
+      trigger_id: this.#trigger(user),
+      team: { id: this.world.teamId },
+      user: { id: user.id, name: user.name },
+      channel: { id: 'C0STUDIO' },
+      message: { ts: this.world.newTs(), files: files.map((bytes) => ({ id: this.addFile(bytes, user) })) },
+      api_app_id: 'A0APP',
+    };
+    return this.deliver({ type: 'interactive', payload });
+  }
+
+  /** Sends a form; values by block: texts, choices, switches, or files. */
+  submit(
+    { id, user, view }: OpenView,
+    values: Readonly<Record<string, string | boolean | readonly Uint8Array[]>>,
+  ): Promise<unknown> {
+    const owner = this.world.users().find((one) => one.id === user)!;
+    const inputs = view.blocks.map(({ block_id, element }) => {
+      const initial = 'initial_value' in element ? element.initial_value : undefined;
+      const value = values[block_id] ?? initial;
+      const option = typeof value === 'string' ? { value, text: { type: 'plain_text', text: value } } : null;
+      const sent = {
+        plain_text_input: { value: value ?? null },
+        number_input: { value: value ?? null },
+        static_select: { selected_option: option },
+        external_select: { selected_option: option },
+        checkboxes: { selected_options: value === true ? [{ value: 'yes' }] : [] },
+        file_input: { files: Array.isArray(value) ? value.map((bytes) => ({ id: this.addFile(bytes, owner) })) : [] },
+      }[element.type];
+      return [block_id, { [element.action_id]: { type: element.type, ...sent } }];
+    });
+    const payload = {
+      type: 'view_submission',
+      team: { id: this.world.teamId },
+      user: { id: owner.id, name: owner.name },
+      view: { ...view, id, state: { values: Object.fromEntries(inputs) } },
+      trigger_id: this.#trigger(owner),
+      api_app_id: 'A0APP',
+    };
+    return this.deliver({ type: 'interactive', payload });
+  }
+
+  /** Types into a list of a form, and gets what the bot suggests. */
+  async suggest({ user, view }: OpenView, blockId: string, typed: string): Promise<string[]> {
+    const payload = {
+      type: 'block_suggestion',
+      team: { id: this.world.teamId },
+      user: { id: user },
+      action_id: 'value',
+      block_id: blockId,
+      value: typed,
+      view,
+      api_app_id: 'A0APP',
+    };
+    const answer = (await this.deliver({ type: 'interactive', payload })) as { options?: { value: string }[] };
+    return (answer.options ?? []).map(({ value }) => value);
+  }
+
+  /** Hands a delivery to the bot and waits for its acknowledgement. */
+  async deliver({ type, payload }: Delivery): Promise<unknown> {
+    const answered = this.httpTarget === undefined ? this.#bySocket(type, payload) : this.#byHttp(type, payload);
+    const late = sleep(ACK_MS, 'late', { ref: false });
+    const outcome = await Promise.race([answered, late]);
+    if (outcome === 'late') this.violations.push(`${type} was not acknowledged within ${ACK_MS} ms`);
+    return outcome;
+  }
+
+  addFile(bytes: Uint8Array, owner: PeerUser): string {
+    const id = this.world.newId('F');
+    const shares = new Set<string>();
+    this.world.files.set(id, {
+      id,
+      name: 'mine.png',
+      altText: undefined,
+      owner: owner.id,
+      bytes,
+      length: bytes.byteLength,
+      shares,
+      isDeleted: false,
+    });
+    return id;
+  }
+
+  /** Waits until something is there. */
+  async until<T>(find: () => T | undefined | false, what: string, timeoutMs = 20_000): Promise<T> {
+    const end = Date.now() + timeoutMs;
+    for (;;) {
+      const found = find();
+      if (found !== undefined && found !== false) return found;
+      if (Date.now() > end)
+        throw new Error(`Waited ${timeoutMs} ms for ${what}; violations: ${this.violations.join('; ')}`);
+      await sleep(20);
+    }
+  }
+
+  #trigger({ id }: PeerUser): string {
+    const trigger = randomUUID();
+    this.world.triggers.set(trigger, { user: id, expiresAt: Date.now() + TRIGGER_MS });
+    return trigger;
+  }
+
+  #connect(socket: WebSocket): void {
+    this.#sockets.add(socket);
+    socket.on('close', () => this.#sockets.delete(socket));
+    socket.on('message', (data) => {
+      const { envelope_id, payload } = JSON.parse(String(data)) as { envelope_id: string; payload: unknown };
+      this.#waiting.get(envelope_id)?.(payload);
+    });
+    socket.send(JSON.stringify({ type: 'hello', num_connections: 1, connection_info: { app_id: 'A0APP' } }));
+  }
+
+  #bySocket(type: Delivery['type'], payload: object): Promise<unknown> {
+    const [socket] = this.#sockets;
+    if (!socket) throw new Error('The bot is not connected');
+    const envelope_id = randomUUID();
+    return new Promise((resolve) => {
+      this.#waiting.set(envelope_id, resolve);
+      socket.send(JSON.stringify({ envelope_id, type, accepts_response_payload: true, payload }));
+    });
+  }
+
+  async #byHttp(type: Delivery['type'], payload: object): Promise<unknown> {
+    const isEvent = type === 'events_api';
+    const body = isEvent
+      ? JSON.stringify(payload)
+      : type === 'slash_commands'
+        ? new URLSearchParams(payload as Record<string, string>).toString()
+        : new URLSearchParams({ payload: JSON.stringify(payload) }).toString();
+    const timestamp = String(Math.floor(Date.now() / 1000));
+    const signature = createHmac('sha256', SIGNING_SECRET).update(`v0:${timestamp}:${body}`).digest('hex');
+    const response = await fetch(this.httpTarget!, {
+      method: 'POST',
+      body,
+      headers: {
+        'content-type': isEvent ? 'application/json' : 'application/x-www-form-urlencoded',
+        'x-slack-request-timestamp': timestamp,
+        'x-slack-signature': `v0=${signature}`,
+      },
+    });
+    if (!response.ok) throw new Error(`The bot answered ${response.status}`);
+    const text = await response.text();
+    return text.startsWith('{') ? JSON.parse(text) : text;
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const url = new URL(request.url ?? '/', this.origin);
+    const chunks: Buffer[] = [];
+    for await (const chunk of request) chunks.push(chunk as Buffer);
+    const body = Buffer.concat(chunks);
+    if (url.pathname.startsWith('/upload/')) return this.#takeUpload(url, body, response);
+    if (url.pathname.startsWith('/files-pri/')) return this.#serveFile(url, request, response);
+    const method = url.pathname.replace(/^\/api\//, '');
+    const args = parseArgs(body);
+    const fault = this.#takeFault(method);
+    if (fault?.kind === 'rate-limited') {
+      response.writeHead(429, { 'retry-after': '1' }).end('{"ok":false,"error":"ratelimited"}');
+      return;
+    }
+    const answer = fault?.kind === 'refuse' ? { ok: false, error: fault.error } : this.#call(method, args, request);
+    if (fault?.kind === 'lose-answer') {
+      response.destroy();
+      return;
+    }
+    const headers = { 'content-type': 'application/json', 'x-oauth-scopes': [...this.scopes].join(',') };
+    response.writeHead(200, headers).end(JSON.stringify(answer));
+  }
+
+  #takeFault(method: string): Fault | undefined {
+    const index = this.#faults.findIndex((fault) => fault.method === method);
+    return index < 0 ? undefined : this.#faults.splice(index, 1)[0];
+  }
+
+  #call(method: string, args: Record<string, unknown>, request: IncomingMessage): object {
+    const token = request.headers.authorization?.replace(/^Bearer /, '') ?? args['token'];
+    if (method === 'apps.connections.open') {
+      if (token !== APP_TOKEN) return { ok: false, error: 'invalid_auth' };
+      return { ok: true, url: `${this.origin.replace('http', 'ws')}/socket` };
+    }
+    if (token !== BOT_TOKEN) return { ok: false, error: 'invalid_auth' };
+    const scope = METHOD_SCOPES[method];
+    if (scope !== undefined && !this.scopes.has(scope)) return { ok: false, error: 'missing_scope', needed: scope };
+    const run = methods[method];
+    if (!run) {
+      this.violations.push(`unknown method ${method}`);
+      return { ok: false, error: 'unknown_method' };
+    }
+    this.calls.push({ method, args });
+    const { world, origin, shareDelayMs, takesPictures } = this;
+    const context: MethodContext = { world, origin, shareDelayMs, takesPictures };
+    try {
+      return { ok: true, ...run(withoutToken(args), context) };
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      const isBroken = ['invalid_arguments', 'invalid_blocks'].includes(error.code) && !/not ready/.test(error.message);
+      if (isBroken) this.violations.push(`${method}: ${error.message}`);
+      return { ok: false, error: error.code };
+    }
+  }
+
+  #takeUpload(url: URL, body: Buffer, response: ServerResponse): void {
+    const file = this.world.files.get(url.pathname.split('/')[2] ?? '');
+    if (file) file.bytes = body;
+    response.writeHead(file ? 200 : 404).end('OK');
+  }
+
+  /** Files are for who has the token; others get the page that signs people in. */
+  #serveFile(url: URL, request: IncomingMessage, response: ServerResponse): void {
+    const file = this.world.files.get(url.pathname.split('/')[2] ?? '');
+    const isAllowed = request.headers.authorization === `Bearer ${BOT_TOKEN}` && this.scopes.has('files:read');
+    if (!isAllowed) response.writeHead(200, { 'content-type': 'text/html' }).end('<!DOCTYPE html><html>Sign in</html>');
+    else if (!file) response.writeHead(404).end();
+    else response.writeHead(200, { 'content-type': 'application/octet-stream' }).end(file.bytes);
+  }
+}
+
+/** Arguments come as a form whose structured values are JSON. */
+function parseArgs(body: Buffer): Record<string, unknown> {
+  const entries = [...new URLSearchParams(body.toString())].map(([name, value]) => {
+    return [name, /^[[{]/.test(value) ? JSON.parse(value) : value];
+  });
+  return Object.fromEntries(entries);
+}
+
+function withoutToken({ token: _, ...args }: Record<string, unknown>): Record<string, unknown> {
+  return args;
+}
+
+/** The words of a message's rich text, mentions as `@U0ADA`. */
+export function wordsOf({ blocks }: Pick<PeerMessage, 'blocks'>): string {
+  const words = (element: unknown): string => {
+    const { text, user_id, elements, type } = element as {
+      text?: string;
+      user_id?: string;
+      elements?: unknown[];
+      type: string;
+    };
+    if (elements) return elements.map(words).join(type === 'rich_text_list' ? '\n' : '');
+    return user_id === undefined ? (text ?? '') : `@${user_id}`;
+  };
+  return blocks
+    .flatMap((block) => (block.type === 'rich_text' ? [block.elements.map(words).join('\n')] : []))
+    .join('\n');
+}

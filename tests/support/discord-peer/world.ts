@@ -111,6 +111,9 @@ export function apiUser(user: PeerUser) {
     global_name: user.isBot ? null : user.username,
     avatar: null,
     bot: user.isBot,
+    public_flags: 0,
+    flags: 0,
+    primary_guild: null,
   };
 }
 

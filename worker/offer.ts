@@ -13,7 +13,10 @@ export async function offerOf(
   config: Config,
   about: Pick<WorkerOffer, 'name' | 'device' | 'loaded'>,
 ): Promise<WorkerOffer> {
-  const pipelines = (await listModels(config)).filter(({ folder }) => existsSync(join(folder, 'model_index.json')));
+  // A folder that is being filled has an index before it has a UNet.
+  const pipelines = (await listModels(config)).filter(({ folder }) =>
+    ['model_index.json', join('unet', 'config.json')].every((file) => existsSync(join(folder, file))),
+  );
   const models = await Promise.all(
     pipelines.map(async ({ name, folder }) => {
       const { sample_size } = unetSchema.parse(JSON.parse(await readFile(join(folder, 'unet', 'config.json'), 'utf8')));

@@ -11,6 +11,8 @@ export type Fault = {
   readonly path: RegExp;
   /** How many requests it spoils; one by default. */
   times?: number;
+  /** Called when a connection is about to break. */
+  readonly onHit?: () => void;
 } & (
   | { readonly kind: 'status'; readonly status: number }
   | { readonly kind: 'rate-limit'; readonly retryAfterSeconds: number }
@@ -66,7 +68,7 @@ export function createApiServer(state: () => RouteState): ApiServer {
     const path = address.pathname.slice(API_PREFIX.length);
     const fault = takeFault(faults, method, path);
     checkPatience(`${method} ${path}`);
-    if (fault?.kind === 'lose-request') return void request.socket.destroy();
+    if (fault?.kind === 'lose-request') return lose(request, fault);
     if (fault?.kind === 'delay') await new Promise((resolve) => setTimeout(resolve, fault.delayMs));
     let sent: SentBody = { json: undefined, files: [] };
     try {
@@ -77,7 +79,7 @@ export function createApiServer(state: () => RouteState): ApiServer {
       const result = carryOut(request, { method, path, address, sent });
       requests.push({ method, path, sent, status: result === undefined ? 204 : 200 });
       checkMentions({ method, path, sent });
-      if (fault?.kind === 'lose-answer') return void request.socket.destroy();
+      if (fault?.kind === 'lose-answer') return lose(request, fault);
       reply(response, result === undefined ? 204 : 200, result);
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
@@ -130,6 +132,11 @@ export function createApiServer(state: () => RouteState): ApiServer {
   }
 
   return { server, requests, violations, faults };
+}
+
+function lose(request: IncomingMessage, fault: Fault): void {
+  fault.onHit?.();
+  request.socket.destroy();
 }
 
 function takeFault(faults: Fault[], method: string, path: string): Fault | undefined {

@@ -185,12 +185,13 @@ async function t2iAdapterPlan({
   generator,
 }: PlanOptions<'t2i-adapter'>): Promise<LessonPlan> {
   const widths = model.unet.config.blockOutChannels;
-  const isXl = model.unet.config.addition !== undefined;
+  // SDXL's form is for UNets that begin without attention: there a feature enters behind the downsampler.
+  const isLate = !model.unet.config.hasDownAttention[0];
   const config = parseT2iAdapterConfig(
     {
-      adapter_type: isXl ? 'full_adapter_xl' : 'full_adapter',
-      channels: isXl ? [...widths, widths.at(-1)] : widths,
-      downscale_factor: isXl ? 16 : 8,
+      adapter_type: isLate ? 'full_adapter_xl' : 'full_adapter',
+      channels: isLate ? [...widths, widths.at(-1)] : widths,
+      downscale_factor: isLate ? 16 : 8,
     },
     `a T2I-Adapter for ${model.folder}`,
   );

@@ -56,15 +56,19 @@ const POOL = { poolSize: 512, freshPerStep: 8 } as const;
 export async function controlPart(options: ControlOptions): Promise<PartLesson> {
   const { network, map, model, seed, steps = 3000, learningRate = 1e-3 } = options;
   const lesson = { ...describeLesson(network, model), hasEma: true };
-  const pool = picturePool({ ...POOL, make: (index) => drawPair(index, options) });
+  const scenes = scenesFor(map);
+  const pool = picturePool({ ...POOL, make: (index) => drawPair(scenes[index % scenes.length]!, options) });
   const samples = await sampleOptions(options);
   await options.latents.hold(CACHED_SCENES);
   return {
     lesson,
     initial: options.start ?? (await initialWeights(lesson, options)),
     checkpoints: { [denoiserComponents.unet]: model.unet.checkpoint },
-    feeds: async (step) =>
-      stepFeeds(step, { ...samples, instances: await drawExamples(await pool(step), step, options) }),
+    feeds: async (step) => {
+      const instances = await drawExamples(await pool(step), step, options);
+      // Every other step of a ControlNet is an adapter's: what a map says is needed where the noise hides the picture.
+      return stepFeeds(step, { ...samples, instances, hasCubicTimesteps: network === 'adapter' || step % 2 === 0 });
+    },
     rate: { learningRate, lrScheduler: 'cosine', lrWarmupSteps: 100, maxTrainSteps: steps },
     key: `pocket ${network} ${map} ${seed}`,
   };
@@ -100,12 +104,7 @@ async function initialWeights(lesson: Lesson, { network, model, seed }: ControlO
   return initial;
 }
 
-async function sampleOptions({
-  seed,
-  model,
-  embedder,
-  network,
-}: ControlOptions): Promise<Omit<SampleOptions, 'instances'>> {
+async function sampleOptions({ seed, model, embedder }: ControlOptions): Promise<Omit<SampleOptions, 'instances'>> {
   const [empty] = await embedder.embed(['']);
   return {
     seed,
@@ -115,7 +114,6 @@ async function sampleOptions({
     trainBatchSize: BATCH,
     priorLossWeight: 0,
     latentShape: LATENT_SHAPE,
-    hasCubicTimesteps: network === 'adapter',
     emptyPrompt: { share: EMPTY_SHARE, conditions: { [lessonInputs.encoderHiddenStates]: promptCondition(empty!) } },
   };
 }
@@ -131,8 +129,13 @@ interface Pair {
 }
 
 async function drawPair(index: number, { map }: ControlOptions): Promise<Pair> {
-  const wrapped = index % CACHED_SCENES;
-  return { index: wrapped, map: await renderControlMap(trainingScene(wrapped), map) };
+  return { index, map: await renderControlMap(trainingScene(index), map) };
+}
+
+/** Skeletons are a person's: the other scenes have an empty map, which teaches nothing. */
+function scenesFor(map: ControlMapKind): number[] {
+  const all = Array.from({ length: CACHED_SCENES }, (_, index) => index);
+  return map === 'pose' ? all.filter((index) => trainingScene(index).described.noun === 'person') : all;
 }
 
 async function drawExamples(

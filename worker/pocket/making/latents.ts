@@ -9,7 +9,7 @@ import { LATENT_SHAPE } from './configs.ts';
 import { ENCODED_TOGETHER, openSceneEncoder } from './encode-scenes.ts';
 
 /** Pictures that UNet and controls learn from. */
-export const CACHED_SCENES = 40_000;
+export const CACHED_SCENES = 32_768;
 
 export interface SceneLatentOptions {
   readonly vaeFolder: string;

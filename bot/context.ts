@@ -6,6 +6,7 @@ import type { Log } from '../shared/log.ts';
 import type { JobQueue, WorkerSignal } from '../shared/queue.ts';
 import type { BlobStore } from '../shared/store.ts';
 import type { Estimates } from './estimates.ts';
+import type { Platform } from './platform.ts';
 import type { Workers } from './workers.ts';
 
 /** What the parts of the bot share. */
@@ -14,6 +15,8 @@ export interface BotContext {
   readonly database: Database;
   readonly store: BlobStore;
   readonly log: Log;
+  /** Those that this process is connected to. */
+  readonly platforms: readonly Platform[];
   readonly commands: readonly Command[];
   readonly queues: Readonly<Record<JobKind, JobQueue>>;
   /** Tells all workers of a lane. */

@@ -7,6 +7,7 @@ import { conceptsFor } from './concepts.ts';
 import type { BotContext } from './context.ts';
 import type { SecondsRange } from './estimates.ts';
 import { addJob, findJob, placeInLine } from './job-rows.ts';
+import { addConcept, dropConcept } from './lesson-ends.ts';
 import type { Outbox } from './outbox.ts';
 import type { Acknowledgement } from './platform.ts';
 import { MAX_JOBS_PER_SERVER, settingsAt } from './settings.ts';
@@ -57,17 +58,20 @@ export async function enqueue(dispatch: Dispatch, asked: Enqueuing): Promise<Ack
   const { actor, place, job, uploadLimitBytes, maxJobsPerUser, parentJobId, note } = asked;
   const jobId = newId();
   const [typical, long] = estimates.secondsFor(job);
+  const replyTo = { place, owner: actor, uploadLimitBytes };
+  if (job.kind === 'lesson') await addConcept(database, job, replyTo);
   const added = await addJob(database, {
     id: jobId,
     invocationId: asked.id,
     job,
-    replyTo: { place, owner: actor, uploadLimitBytes },
+    replyTo,
     parentJobId,
     note,
     costSeconds: typical,
     maxJobsPerUser,
     maxJobsPerServer: MAX_JOBS_PER_SERVER,
   });
+  if (added.kind !== 'added' && job.kind === 'lesson') await dropConcept(database, job);
   if (added.kind === 'duplicate') return repeatAcknowledgement(dispatch, asked.id);
   if (added.kind === 'too-many') {
     const limit = added.whose === 'user' ? maxJobsPerUser : MAX_JOBS_PER_SERVER;

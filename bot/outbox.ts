@@ -24,6 +24,7 @@ import {
   restartIdleLanes,
   saveProgress,
 } from './job-rows.ts';
+import { endLesson } from './lesson-ends.ts';
 import { type Repeated, repeat } from './repeat.ts';
 import { workerOfferSchema } from './workers.ts';
 
@@ -164,14 +165,15 @@ async function reconcileRows(context: BotContext, listener: JobListener): Promis
 
 /** Takes what the queue says of a job's end into its row; the queue's entry is removed when that is done. */
 async function takeEnd(
-  { database, estimates, log }: BotContext,
+  { database, store, estimates, log }: BotContext,
   entry: QueueEntry<QueuedJob, JobOutcome>,
   listener: JobListener,
 ): Promise<void> {
   const id = entry.id!;
   const row = await findJob(database, id);
-  if (row) {
+  if (row && !row.finished_at) {
     const end = endOf(entry);
+    await endLesson({ database, store }, row, end);
     const isFirst = await finishJob(database, id, end);
     if (isFirst && end.state === 'succeeded') await estimates.learn(row.job, end.result.receipt.durationSeconds);
     if (end.state === 'failed') log.error({ jobId: id, reason: entry.failedReason }, 'A job failed');
@@ -200,7 +202,7 @@ function faultText(jobId: string, reason: string): string {
 
 /** Removes a job that waits, and tells the workers of one that runs; again and again until its row has ended. */
 async function cancelJob(context: BotContext, row: JobRow, listener: JobListener): Promise<void> {
-  const { database, queues, signal } = context;
+  const { database, store, queues, signal } = context;
   const entry = row.enqueued_at ? await queues[row.kind].getJob(row.id) : undefined;
   const state = await entry?.getState();
   if (entry && state === 'active') {
@@ -215,5 +217,6 @@ async function cancelJob(context: BotContext, row: JobRow, listener: JobListener
     if (!(error instanceof UserError)) await signal(row.kind, { kind: 'cancel', jobId: row.id });
     return;
   }
+  await endLesson({ database, store }, row, { state: 'cancelled' });
   if (await finishJob(database, row.id, { state: 'cancelled' })) listener.onEnd(row.id);
 }

@@ -1,14 +1,15 @@
 /** Buttons and reactions on what the bot posted; they work a month later, since everything lies in the row. */
 import { randomInt } from 'node:crypto';
 import type { ResultAction } from '../commands/command.ts';
+import { optionsOfJob } from '../commands/options-of-job.ts';
 import { UserError } from '../shared/errors.ts';
 import type { Control, PictureJob } from '../shared/jobs.ts';
 import { cancelJob } from './actions.ts';
 import { type Dispatch, enqueue } from './enqueue.ts';
 import { findJob, findJobByMessage, type JobRow } from './job-rows.ts';
-import type { Acknowledgement, Press } from './platform.ts';
+import type { Acknowledgement, Form, Press } from './platform.ts';
 import { settingsAt } from './settings.ts';
-import { receiptText, sayPrivately } from './wording.ts';
+import { endReply, receiptText, sayPrivately } from './wording.ts';
 
 type Performer = (dispatch: Dispatch, pressed: Press, row: JobRow) => Promise<Acknowledgement>;
 
@@ -18,16 +19,29 @@ const MAX_CONDITIONING_SCALE = 2;
 /** How far a variation goes from its picture. */
 const VARY_STRENGTH = 0.6;
 
-const performers: { readonly [A in ResultAction]?: Performer } = {
+const performers: { readonly [A in ResultAction]: Performer } = {
   variants: (dispatch, pressed, row) => again(dispatch, pressed, row, {}),
   vary: (dispatch, pressed, row) => again(dispatch, pressed, row, variation(row, pressed.argument ?? 1)),
   'more-control': (dispatch, pressed, row) => again(dispatch, pressed, row, scaledControls(row, CONTROL_STEP)),
   'less-control': (dispatch, pressed, row) => again(dispatch, pressed, row, scaledControls(row, 1 / CONTROL_STEP)),
+  edit: async (dispatch, _, row) => ({ kind: 'form', form: editForm(dispatch, row) }),
   details: async (_, __, row) => ({ kind: 'message', reply: sayPrivately(receiptText(row)) }),
   cancel: async (dispatch, pressed, row) => {
     refuseStranger('cancel', pressed, row);
     return { kind: 'message', reply: sayPrivately(await cancelJob(dispatch, row)) };
   },
+  delete: async (dispatch, pressed, row) => {
+    refuseStranger('delete', pressed, row);
+    await removePost(dispatch, row);
+    return { kind: 'message', reply: sayPrivately('Deleted') };
+  },
+  'send-to-me': async (dispatch, { actor }, row) => {
+    const platform = dispatch.platforms.find(({ name }) => name === actor.platform);
+    await platform?.sendDirect(actor, { ...endReply(row), buttons: [], mentions: [], isPrivate: true });
+    return { kind: 'message', reply: sayPrivately('Sent to you') };
+  },
+  'use-sample': (dispatch, pressed, row) => steer(dispatch, pressed, row),
+  'stop-here': (dispatch, pressed, row) => steer(dispatch, pressed, row),
 };
 
 /** Carries out a press; a reaction on something else, or with another meaning, says nothing. */
@@ -36,8 +50,7 @@ export async function press(dispatch: Dispatch, pressed: Press): Promise<Acknowl
   const { target } = pressed;
   const row =
     'jobId' in target ? await findJob(database, target.jobId) : await findJobByMessage(database, target.message);
-  const perform = performers[pressed.action];
-  if (row && perform) return perform(dispatch, pressed, row);
+  if (row) return performers[pressed.action](dispatch, pressed, row);
   if ('message' in target) return { kind: 'silence' };
   throw new UserError('Cannot do that: the job it belongs to is gone');
 }
@@ -72,6 +85,40 @@ function scaledControls({ job }: JobRow, factor: number): Partial<PictureJob> {
     return { ...control, conditioningScale: Math.round(scale * 100) / 100 };
   });
   return { controls, seed: job.seed };
+}
+
+/** The command that made the picture, filled in: a changed option is all that differs. */
+function editForm({ commands }: Dispatch, row: JobRow): Form {
+  const asked = optionsOfJob(row.job);
+  const command = commands.find(({ name }) => name === asked.command);
+  if (!command || row.job.kind !== 'picture') throw new UserError('Cannot edit this: only pictures can be edited');
+  const shown = command.options.filter(({ type }) => type !== 'image');
+  return {
+    command: command.name,
+    title: 'Edit and draw again',
+    fields: shown.map((option) => ({ option, value: asked.options[option.name] })),
+    hidden: {},
+    images: asked.images,
+    parentJobId: row.id,
+  };
+}
+
+async function removePost({ database, platforms }: Dispatch, row: JobRow): Promise<void> {
+  const post = await database.selectFrom('posts').selectAll().where('job_id', '=', row.id).executeTakeFirst();
+  if (!post?.message) throw new UserError('Cannot delete that: it has not been posted yet; cancel it instead');
+  await platforms.find(({ name }) => name === post.platform)?.remove(post.message);
+  await database.updateTable('posts').set({ state: 'removed' }).where('job_id', '=', row.id).execute();
+}
+
+/** Tells the worker of a lesson which sample is liked, or that it has learned enough. */
+async function steer({ signal }: Dispatch, pressed: Press, row: JobRow): Promise<Acknowledgement> {
+  const { action, argument } = pressed;
+  refuseStranger('steer the lesson', pressed, row);
+  if (row.job.kind !== 'lesson' || row.finished_at) throw new UserError('Cannot do that: the lesson has ended');
+  const what = action === 'use-sample' ? 'use-sample' : 'stop-here';
+  await signal('lesson', { kind: 'steer', jobId: row.id, what, ...(argument !== undefined && { step: argument }) });
+  const text = what === 'use-sample' ? `The state of step ${argument ?? '?'} will be used` : 'The lesson stops here';
+  return { kind: 'message', reply: sayPrivately(text) };
 }
 
 function refuseStranger(doing: string, { actor, isModerator }: Press, { platform, owner_id }: JobRow): void {

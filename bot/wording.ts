@@ -1,8 +1,8 @@
 /** What the bot says, in one place. */
-import type { Actor, Job, JobProgress, LessonResult, PictureJob, PictureResult } from '../shared/jobs.ts';
+import type { Actor, BlobRef, Job, JobProgress, LessonResult, PictureJob, PictureResult } from '../shared/jobs.ts';
 import type { SecondsRange } from './estimates.ts';
 import type { JobRow } from './job-rows.ts';
-import type { Reply, ReplyButton } from './platform.ts';
+import type { Reply, ReplyButton, ReplyPicture } from './platform.ts';
 
 const MAX_SHOWN_PROMPT = 300;
 const MAX_ALT_TEXT = 1024;
@@ -35,7 +35,7 @@ export function progressReply(jobId: string, progress: JobProgress, note?: strin
     );
   }
   const pictures = samples?.length
-    ? samples.slice(-4).map(({ step: at, picture }) => ({ blob: picture, altText: `Sample at step ${at}` }))
+    ? samples.slice(-4).map(samplePicture)
     : preview
       ? [{ blob: preview, altText: 'Preview of the unfinished picture' }]
       : [];
@@ -43,8 +43,15 @@ export function progressReply(jobId: string, progress: JobProgress, note?: strin
     pictures,
     buttons,
     progress: { done: step, total: stepCount },
+    ...(samples && {
+      lesson: { step, loss, samples: samples.map((sample) => ({ step: sample.step, picture: samplePicture(sample) })) },
+    }),
     jobId,
   });
+}
+
+function samplePicture({ step, picture }: { step: number; picture: BlobRef }): ReplyPicture {
+  return { blob: picture, altText: `Sample of the lesson at step ${step}` };
 }
 
 /** What the acknowledgement shows when its job has ended. */
@@ -109,9 +116,7 @@ function lessonReply(row: JobRow, result: LessonResult, owner: Actor): Reply {
       ...notes.map((note) => `- ${note}`),
     ),
     {
-      pictures: result.samples
-        .slice(-4)
-        .map(({ step, picture }) => ({ blob: picture, altText: `Sample at step ${step}` })),
+      pictures: result.samples.slice(-4).map(samplePicture),
       buttons: [{ action: 'details', jobId: row.id, label: 'Details', emoji: '📋' }],
       mentions: [owner],
       jobId: row.id,

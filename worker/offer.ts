@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import type { Config } from '../shared/config.ts';
 import type { WorkerOffer } from '../shared/queue.ts';
+import { controlNetworksOf } from './models/control-networks.ts';
 import { listModels } from './models/registry.ts';
 
 const unetSchema = z.object({ sample_size: z.number().default(64) });
@@ -24,5 +25,10 @@ export async function offerOf(
       return { name, width: 8 * sample_size, height: 8 * sample_size };
     }),
   );
-  return { ...about, models, controls: [] };
+  const controls = await Promise.all(
+    pipelines.map(async (model) =>
+      (await controlNetworksOf(model, config)).map(({ kind, method }) => ({ model: model.name, kind, method })),
+    ),
+  );
+  return { ...about, models, controls: controls.flat() };
 }

@@ -1,5 +1,8 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { readPngText } from '../../worker/diffusion/png-text.ts';
+import { POCKET_FOLDER } from '../../worker/pocket/folder.ts';
 import { BOB } from '../support/chat-platform.ts';
 import { type RunningBot, startTinyBot } from '../support/running-bot.ts';
 
@@ -49,4 +52,80 @@ test('what a person can fix is said to them alone', async () => {
   expect(answer).toMatchObject({ kind: 'message', reply: { isPrivate: true } });
   const unknown = await bot.chat.type('imagine', { prompt: 'x', model: 'missing' });
   expect(unknown).toMatchObject({ reply: { text: expect.stringContaining('tiny') } });
+});
+
+test('two maps of different kinds steer one picture, and it is said how they were read', async () => {
+  const { chat } = bot;
+  const before = chat.ends().length;
+  const sketch = await chat.inbox.keepUpload(await readFile(join(POCKET_FOLDER, 'examples/car-sketch.png')), 'car.png');
+  const depth = await chat.inbox.keepUpload(
+    await readFile(join(POCKET_FOLDER, 'examples/teapot-depth.png')),
+    'pot.png',
+  );
+  const options = { prompt: 'a car', size: '64x64', steps: 2, method2: 't2i-adapter' };
+  await chat.type('sketch', options, { images: { image: [sketch], image2: [depth] } });
+  await vi.waitFor(() => expect(chat.ends()).toHaveLength(before + 1), IN_TIME);
+  const { text, buttons } = chat.ends().at(-1)!.shown[0]!;
+  expect(text).toMatch(/- sketch 1, followed \d+ %: looks like a line drawing/);
+  expect(text).toMatch(/- depth 1: looks like a depth map/);
+  expect(buttons.map(({ action }) => action)).toEqual(expect.arrayContaining(['more-control', 'less-control']));
+});
+
+test('a control that cannot be applied is an error, never a picture without it', async () => {
+  const { chat } = bot;
+  const before = chat.ends().length;
+  const depth = await chat.inbox.keepUpload(
+    await readFile(join(POCKET_FOLDER, 'examples/teapot-depth.png')),
+    'pot.png',
+  );
+  await chat.type(
+    'sketch',
+    { prompt: 'a pot', kind: 'depth', size: '64x64', steps: 1 },
+    { images: { image: [depth] } },
+  );
+  await vi.waitFor(() => expect(chat.messages.at(-1)!.shown[0]!.text).toMatch(/control/), IN_TIME);
+  const answer = chat.messages.at(-1)!.shown[0]!;
+  expect(answer.pictures).toEqual([]);
+  expect(chat.ends().length - before).toBeLessThanOrEqual(1);
+});
+
+test('a running job is cancelled within a second, by its owner alone', async () => {
+  const { chat } = bot;
+  const ends = chat.ends().length;
+  const answer = await chat.type('imagine', { prompt: 'slow', size: '256x256', steps: 50 });
+  if (answer.kind !== 'message' || answer.jobId === undefined) throw new Error('expected a job');
+  const { jobId } = answer;
+  const acknowledgement = chat.messages.at(-1)!;
+  await vi.waitFor(() => expect(acknowledgement.shown.at(-1)!.text).toMatch(/Drawing, \d+ of 50/), IN_TIME);
+  const stranger = await chat.press({ action: 'cancel', target: { jobId }, actor: BOB });
+  expect(stranger).toMatchObject({ reply: { text: expect.stringContaining('only the person who asked') } });
+  await chat.press({ action: 'cancel', target: { jobId } });
+  await vi.waitFor(() => expect(acknowledgement.shown.at(-1)!.text).toBe('Cancelled'), IN_TIME);
+  expect(chat.ends()).toHaveLength(ends);
+});
+
+test('deleting takes the owner or a moderator, details and the edit form are for everyone', async () => {
+  const { chat } = bot;
+  const end = chat.ends()[0]!;
+  const target = { message: end.ref };
+  expect(await chat.press({ action: 'details', target, actor: BOB })).toMatchObject({
+    reply: { isPrivate: true, text: expect.stringContaining('- seeds: 7') },
+  });
+  const form = await chat.press({ action: 'edit', target, actor: BOB });
+  expect(form).toMatchObject({ kind: 'form', form: { command: 'imagine' } });
+  await chat.press({ action: 'delete', target, actor: BOB });
+  expect(end.isRemoved).toBe(false);
+  await chat.press({ action: 'send-to-me', target, actor: BOB });
+  expect(chat.direct.at(-1)).toMatchObject({ to: { userId: 'bob' }, reply: { pictures: [{}] } });
+  await chat.press({ action: 'delete', target, actor: BOB, isModerator: true });
+  expect(end.isRemoved).toBe(true);
+});
+
+test('a delivery that comes twice is carried out once', async () => {
+  const { chat } = bot;
+  const delivery = { id: 'the same' };
+  const first = await chat.type('imagine', { prompt: 'once', size: '64x64', steps: 1 }, delivery);
+  const second = await chat.type('imagine', { prompt: 'once', size: '64x64', steps: 1 }, delivery);
+  expect(first).toMatchObject({ jobId: expect.any(String) });
+  expect(second).toMatchObject({ jobId: (first as { jobId: string }).jobId });
 });

@@ -10,7 +10,8 @@ import { createLog } from '../../shared/log.ts';
 import { type BotServices, openServices } from '../../shared/services.ts';
 import { type RunningWorker, startWorker } from '../../worker/main.ts';
 import { ChatPlatform } from './chat-platform.ts';
-import { saveTinyPipeline } from './tiny-folder.ts';
+import { saveTinyNetwork, saveTinyPipeline } from './tiny-folder.ts';
+import { tinyConfigs } from './tiny-models.ts';
 
 export interface RunningBot {
   readonly chat: ChatPlatform;
@@ -35,7 +36,10 @@ export async function startTinyBot({
   environment = {},
 }: BotOptions = {}): Promise<RunningBot> {
   const dataDir = await mkdtemp(join(tmpdir(), 'sketchbooth-bot-'));
-  await saveTinyPipeline(join(dataDir, 'models', 'tiny'));
+  const models = join(dataDir, 'models');
+  await saveTinyPipeline(join(models, 'tiny'));
+  await saveTinyNetwork(join(models, 'tiny-scribble'), 'ControlNetModel', tinyConfigs['controlnet-sd1']);
+  await saveTinyNetwork(join(models, 'tiny-t2i-depth'), 'T2IAdapter', tinyConfigs['t2i-full']);
   const config = loadConfig({
     DATA_DIR: dataDir,
     DEFAULT_MODEL: 'tiny',

@@ -1,9 +1,10 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Config } from '../../shared/config.ts';
+import { UserError } from '../../shared/errors.ts';
 import { openModelFolder } from '../diffusion/model-folder.ts';
 import { StableDiffusion } from '../diffusion/stable-diffusion.ts';
-import { resolveModel } from '../models/registry.ts';
+import { listModels } from '../models/registry.ts';
 import type { Device } from '../runtime/session.ts';
 
 interface Loaded {
@@ -33,13 +34,20 @@ export class ModelCache {
    * @throws UserError if there is no such model, or it cannot be used
    */
   async get(name: string): Promise<StableDiffusion> {
+    // What people in a chat write is a name, never a path.
+    const known = (await listModels(this.#config)).find((model) => model.name === name);
+    if (!known) throw new UserError(`Cannot find a model: there must be one of that name, got ${name}`);
+    return this.open(name, known.folder);
+  }
+
+  /** The pipeline of a folder, under a name of its own. */
+  async open(name: string, folder: string): Promise<StableDiffusion> {
     const known = this.#loaded.get(name);
     if (known) {
       this.#loaded.delete(name);
       this.#loaded.set(name, known);
       return known.pipeline;
     }
-    const folder = await resolveModel(name, this.#config);
     const model = await openModelFolder(folder);
     const sizeBytes = await weightBytes(folder);
     await this.#makeRoom(sizeBytes);

@@ -1,14 +1,16 @@
 /** One picture job from its options to stored pictures and a receipt. */
 import { UserError } from '../../shared/errors.ts';
 import type { PictureJob, PictureResult } from '../../shared/jobs.ts';
-import { encodePng, loadPicture } from '../diffusion/picture.ts';
+import { encodePng, loadPicture, type PictureSize } from '../diffusion/picture.ts';
 import { addPngText } from '../diffusion/png-text.ts';
 import { SCHEDULER_NAMES, type SchedulerName } from '../diffusion/schedulers/create-scheduler.ts';
 import type { PictureRequest, StableDiffusion } from '../diffusion/stable-diffusion.ts';
 import { float32Tensor, type Tensor } from '../runtime/session.ts';
 import type { JobContext } from './job-context.ts';
+import { type PreparedConcepts, prepareConcepts } from './picture-concepts.ts';
+import { type AppliedControl, adherenceOf, type PreparedControl, prepareControls } from './picture-controls.ts';
 
-type Made = PictureResult['pictures'][number];
+type Made = PictureResult['pictures'][number] & { readonly png: Uint8Array };
 
 /** Cancelling is not an error of anybody; it ends the loop from within. */
 class Cancelled extends Error {}
@@ -23,18 +25,20 @@ const PREVIEW_MS = 3000;
 export async function runPictureJob(job: PictureJob, context: JobContext): Promise<PictureResult> {
   const started = performance.now();
   context.onProgress({ stage: 'Loading the model', step: 0, stepCount: job.count });
-  const pipeline = await context.models.get(job.model);
-  const request = await requestOf(job, pipeline, context);
-  const notes = new Set<string>();
+  const concepts = await prepareConcepts(job, context);
+  const pipeline = await openModel(job, concepts, context);
+  const size = sizeOf(job, pipeline);
+  const controls = await prepareControls(job, size, context);
+  const request = await requestOf(job, { pipeline, size, concepts, controls, context });
+  const making = { job, pipeline, context, notes: new Set<string>() };
   const pictures: Made[] = [];
-  for (let i = 0; i < job.count; i++) {
-    pictures.push(
-      await makePicture({ ...request, seed: (job.seed + i) % 2 ** 32 }, { job, pipeline, context, index: i, notes }),
-    );
+  for (let index = 0; index < job.count; index++) {
+    const seed = (job.seed + index) % 2 ** 32;
+    pictures.push(await makePicture({ ...request, seed }, { ...making, index }));
   }
   return {
     kind: 'picture',
-    pictures,
+    pictures: pictures.map(({ png: _, ...picture }) => picture),
     receipt: {
       prompt: job.prompt,
       ...(job.negativePrompt !== undefined && { negativePrompt: job.negativePrompt }),
@@ -42,34 +46,62 @@ export async function runPictureJob(job: PictureJob, context: JobContext): Promi
       numInferenceSteps: request.numInferenceSteps,
       guidanceScale: request.guidanceScale,
       ...(job.scheduler !== undefined && { scheduler: job.scheduler }),
-      controls: [],
+      controls: await Promise.all(controls.map((control) => measured(control, pictures))),
       concepts: job.concepts.map(({ name, scale }) => ({ name, scale })),
       device: context.device,
       durationSeconds: (performance.now() - started) / 1000,
-      notes: [...notes],
+      notes: [...making.notes],
     },
   };
+}
+
+/** A concept of full DreamBooth is a model of its own. */
+function openModel(
+  job: PictureJob,
+  { modelFolder }: PreparedConcepts,
+  { models }: JobContext,
+): Promise<StableDiffusion> {
+  return modelFolder === undefined ? models.get(job.model) : models.open(modelFolder, modelFolder);
+}
+
+async function measured(control: PreparedControl, pictures: readonly Made[]): Promise<AppliedControl> {
+  const adherence = await adherenceOf(
+    control,
+    pictures.map(({ png }) => png),
+  );
+  return { ...control.applied, ...(adherence !== undefined && { adherence }) };
+}
+
+function sizeOf({ width, height }: PictureJob, { model: { unet, vae } }: StableDiffusion): PictureSize {
+  const side = (unet.config.sampleSize ?? 64) * vae.config.vaeScaleFactor;
+  return { width: width ?? side, height: height ?? side };
+}
+
+interface Prepared {
+  readonly pipeline: StableDiffusion;
+  readonly size: PictureSize;
+  readonly concepts: PreparedConcepts;
+  readonly controls: readonly PreparedControl[];
+  readonly context: JobContext;
 }
 
 /** Fills in what the job leaves to the model. */
 async function requestOf(
   job: PictureJob,
-  { model }: StableDiffusion,
-  { store }: JobContext,
+  { pipeline, size, concepts, controls, context }: Prepared,
 ): Promise<Omit<PictureRequest, 'seed'>> {
-  if (job.controls.length > 0) throw new UserError('Cannot apply the control: this worker has no control networks');
-  const { unet, vae } = model;
+  const { unet } = pipeline.model;
   const isLatentConsistency = unet.config.timeCondProjDim !== undefined;
-  const side = (unet.config.sampleSize ?? 64) * vae.config.vaeScaleFactor;
-  const size = { width: job.width ?? side, height: job.height ?? side };
+  const { image, strength = 0.75 } = job;
   return {
-    prompt: job.prompt,
-    negativePrompt: job.negativePrompt,
+    ...concepts.request,
     ...size,
+    negativePrompt: job.negativePrompt,
     numInferenceSteps: job.numInferenceSteps ?? (isLatentConsistency ? 4 : 20),
     guidanceScale: job.guidanceScale ?? (isLatentConsistency ? 8.5 : unet.config.addition ? 5 : 7.5),
     schedulerName: schedulerOf(job.scheduler),
-    ...(job.image && { image: await startImage(await store.get(job.image), size), strength: job.strength ?? 0.75 }),
+    controls: controls.map(({ request }) => request),
+    ...(image && { image: await startImage(await context.store.get(image), size), strength }),
   };
 }
 
@@ -81,7 +113,7 @@ function schedulerOf(name: string | undefined): SchedulerName | undefined {
   return known;
 }
 
-async function startImage(bytes: Uint8Array, size: { width: number; height: number }): Promise<Tensor> {
+async function startImage(bytes: Uint8Array, size: PictureSize): Promise<Tensor> {
   return float32Tensor(await loadPicture(bytes, size, { channels: 3, range: 'signed' }), [
     1,
     3,
@@ -131,12 +163,11 @@ async function savePreview(image: Tensor, { store }: JobContext) {
 
 /** The PNG carries what is needed to make it again. */
 async function savePicture(image: Tensor, request: PictureRequest, { job, context }: Making): Promise<Made> {
-  const { image: _, ...plain } = request;
-  const recipe = JSON.stringify({ ...job, ...plain });
+  const { seed, width, height, numInferenceSteps, guidanceScale } = request;
+  const recipe = JSON.stringify({ ...job, seed, width, height, numInferenceSteps, guidanceScale });
   const png = addPngText(await encode(image), { Software: 'Sketchbooth', sketchbooth: recipe });
-  const { seed, width, height } = request;
   const blob = await context.store.put(png, { type: 'image/png', name: `sketchbooth-${seed}.png` });
-  return { blob, width, height, seed, altText: altTextOf(job) };
+  return { blob, png, width, height, seed, altText: altTextOf(job) };
 }
 
 function encode({ data, dims }: Tensor): Promise<Uint8Array> {

@@ -3,6 +3,7 @@ import type { Config } from '../shared/config.ts';
 import type { Database } from '../shared/database.ts';
 import type { JobKind } from '../shared/jobs.ts';
 import type { Log } from '../shared/log.ts';
+import type { Metrics } from '../shared/metrics.ts';
 import type { JobQueue, WorkerSignal } from '../shared/queue.ts';
 import type { BlobStore } from '../shared/store.ts';
 import type { Estimates } from './estimates.ts';
@@ -15,6 +16,7 @@ export interface BotContext {
   readonly database: Database;
   readonly store: BlobStore;
   readonly log: Log;
+  readonly metrics: Metrics;
   /** Those that this process is connected to. */
   readonly platforms: readonly Platform[];
   readonly commands: readonly Command[];

@@ -149,16 +149,22 @@ export async function forgetEnqueued(database: Database, id: string): Promise<vo
     .execute();
 }
 
-/** Marks a job as running, and moves its lane's virtual time to the job's tag. */
-export async function markStarted(database: Database, id: string): Promise<void> {
-  await sql`
+/**
+ * Marks a job as running, and moves its lane's virtual time to the job's tag.
+ * @returns seconds that it waited; undefined if it was marked before
+ */
+export async function markStarted(database: Database, id: string): Promise<number | undefined> {
+  const { rows } = await sql<{ seconds: number }>`
     with started as (
-      update sketchbooth.jobs set state = 'running', started_at = coalesce(started_at, now())
-      where id = ${id} and state in ('queued', 'running') returning kind, tag
+      update sketchbooth.jobs set state = 'running', started_at = now()
+      where id = ${id} and state = 'queued' returning kind, tag, created_at
+    ), clock as (
+      insert into sketchbooth.fair_lanes (lane, virtual_time) select kind, tag from started
+      on conflict (lane) do update set virtual_time = greatest(fair_lanes.virtual_time, excluded.virtual_time)
     )
-    insert into sketchbooth.fair_lanes (lane, virtual_time) select kind, tag from started
-    on conflict (lane) do update set virtual_time = greatest(fair_lanes.virtual_time, excluded.virtual_time)
+    select extract(epoch from now() - created_at)::float8 as seconds from started
   `.execute(database);
+  return rows[0]?.seconds;
 }
 
 export async function saveProgress(database: Database, id: string, progress: JobProgress): Promise<void> {

@@ -1,17 +1,20 @@
 import { randomUUID } from 'node:crypto';
 import type { EventEmitter } from 'node:events';
 import { hostname } from 'node:os';
+import type { Gauge } from 'prom-client';
 import type { Command } from '../commands/command.ts';
 import type { Config } from '../shared/config.ts';
 import type { Database } from '../shared/database.ts';
 import type { JobKind } from '../shared/jobs.ts';
 import type { Log } from '../shared/log.ts';
-import { JOB_KINDS, type QueueFactory } from '../shared/queue.ts';
+import type { Metrics } from '../shared/metrics.ts';
+import { JOB_KINDS, LANES, type QueueFactory } from '../shared/queue.ts';
 import type { BlobStore } from '../shared/store.ts';
 import type { BotContext } from './context.ts';
 import { releaseClaims, startDelivery } from './delivery.ts';
 import { createInbox } from './dispatch.ts';
 import { openEstimates } from './estimates.ts';
+import { UNFINISHED } from './job-rows.ts';
 import { startOutbox } from './outbox.ts';
 import type { Platform } from './platform.ts';
 import { openWorkers } from './workers.ts';
@@ -23,6 +26,7 @@ export interface BotServices {
   readonly store: BlobStore;
   readonly queues: QueueFactory;
   readonly log: Log;
+  readonly metrics: Metrics;
   readonly commands: readonly Command[];
   readonly platforms: readonly Platform[];
   /** Whether no other process can be posting: what an earlier one had claimed is then taken up at once. */
@@ -36,7 +40,7 @@ export interface Bot {
 
 /** Starts a bot: platforms, dispatch, the way into the queue and back, delivery. */
 export async function startBot(services: BotServices): Promise<Bot> {
-  const { database, log, platforms } = services;
+  const { database, log, metrics, platforms } = services;
   if (services.isAlone) await releaseClaims(database);
   const forKinds = <T>(make: (kind: JobKind) => T) =>
     Object.fromEntries(JOB_KINDS.map((kind) => [kind, make(kind)])) as Record<JobKind, T>;
@@ -54,7 +58,17 @@ export async function startBot(services: BotServices): Promise<Bot> {
     workers: await openWorkers(database),
     estimates: await openEstimates(database),
   };
-  const delivery = startDelivery({ database, log, platforms, processName: `${hostname()}/${randomUUID()}` });
+  const delivery = startDelivery({
+    database,
+    log,
+    platforms,
+    processName: `${hostname()}/${randomUUID()}`,
+    onPosted: (platform, outcome, lagSeconds) => {
+      metrics.delivery.inc({ platform, outcome });
+      metrics.deliveryLag.observe({ platform }, lagSeconds);
+    },
+  });
+  countJobs(database, metrics);
   const outbox = startOutbox(context, events, {
     onStart: () => undefined,
     onProgress: (jobId, progress) => delivery.showProgress(jobId, progress),
@@ -70,5 +84,20 @@ export async function startBot(services: BotServices): Promise<Bot> {
       const parts = [...Object.values(queues), ...Object.values(events), ...Object.values(producers)];
       await Promise.all(parts.map((part) => part.close()));
     },
+  };
+}
+
+/** Reads the gauge's numbers from the tables whenever somebody asks for them. */
+function countJobs(database: Database, metrics: Metrics): void {
+  const gauge = metrics.queue as Gauge & { collect: () => Promise<void> };
+  gauge.collect = async () => {
+    const rows = await database
+      .selectFrom('jobs')
+      .select(['kind', 'state', (count) => count.fn.countAll().as('jobs')])
+      .where('state', 'in', UNFINISHED)
+      .groupBy(['kind', 'state'])
+      .execute();
+    gauge.reset();
+    for (const { kind, state, jobs } of rows) gauge.set({ queue: LANES[kind], state }, Number(jobs));
   };
 }

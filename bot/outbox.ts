@@ -121,7 +121,8 @@ function listen(context: BotContext, { kind, events, listener, reconcile }: List
   };
   events.on('active', ({ jobId }) =>
     guarded('note a start', async () => {
-      await markStarted(database, jobId);
+      const waitedSeconds = await markStarted(database, jobId);
+      if (waitedSeconds !== undefined) context.metrics.wait.observe({ kind }, waitedSeconds);
       listener.onStart(jobId);
     }),
   );
@@ -165,7 +166,7 @@ async function reconcileRows(context: BotContext, listener: JobListener): Promis
 
 /** Takes what the queue says of a job's end into its row; the queue's entry is removed when that is done. */
 async function takeEnd(
-  { database, store, estimates, log }: BotContext,
+  { database, store, estimates, log, metrics }: BotContext,
   entry: QueueEntry<QueuedJob, JobOutcome>,
   listener: JobListener,
 ): Promise<void> {
@@ -176,10 +177,19 @@ async function takeEnd(
     await endLesson({ database, store }, row, end);
     const isFirst = await finishJob(database, id, end);
     if (isFirst && end.state === 'succeeded') await estimates.learn(row.job, end.result.receipt.durationSeconds);
-    if (end.state === 'failed') log.error({ jobId: id, reason: entry.failedReason }, 'A job failed');
-    if (isFirst) listener.onEnd(id);
+    if (entry.failedReason) log.error({ jobId: id, reason: entry.failedReason }, 'A job failed');
+    if (isFirst) {
+      metrics.jobs.inc({ kind: row.kind, outcome: end.state });
+      if (row.started_at) metrics.run.observe({ kind: row.kind, model: row.job.model }, secondsSince(row.started_at));
+      listener.onEnd(id);
+    }
   }
-  await entry.remove();
+  // What stays is removed by its age.
+  await entry.remove().catch((error: unknown) => log.debug({ err: error, jobId: id }, 'Cannot remove an ended job'));
+}
+
+function secondsSince(moment: Date): number {
+  return Math.max(0, (Date.now() - moment.getTime()) / 1000);
 }
 
 function endOf(entry: QueueEntry<QueuedJob, JobOutcome>): JobEnd {

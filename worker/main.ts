@@ -4,6 +4,7 @@ import type { Worker } from 'bullmq';
 import type { Config } from '../shared/config.ts';
 import type { JobKind, JobOutcome, JobProgress } from '../shared/jobs.ts';
 import type { Log } from '../shared/log.ts';
+import type { Metrics } from '../shared/metrics.ts';
 import { JOB_KINDS, type JobProcessor, type QueuedJob, type QueueFactory, type WorkerSignal } from '../shared/queue.ts';
 import { type DeviceProcess, startDeviceProcess } from './device-process.ts';
 import { offerOf } from './offer.ts';
@@ -13,6 +14,7 @@ export interface WorkerServices {
   readonly config: Config;
   readonly queues: QueueFactory;
   readonly log: Log;
+  readonly metrics: Metrics;
   /** Milliseconds after which another worker takes over from one that died. */
   readonly lockMs?: number;
 }
@@ -59,7 +61,7 @@ interface Lane {
   readonly stop: () => Promise<void>;
 }
 
-function startLane(kind: JobKind, { config, queues, log, lockMs = LOCK_MS }: WorkerServices): Lane {
+function startLane(kind: JobKind, { config, queues, log, metrics, lockMs = LOCK_MS }: WorkerServices): Lane {
   const device = startDeviceProcess({ config, niceness: NICENESS[kind] });
   const running = new Map<string, AbortController>();
   const process: JobProcessor = async (entry, _token, signal) => {
@@ -86,6 +88,7 @@ function startLane(kind: JobKind, { config, queues, log, lockMs = LOCK_MS }: Wor
     maxStalledCount: MAX_DEATHS - 1,
   });
   worker.on('error', (error) => log.warn({ err: error, kind }, 'The queue cannot be reached'));
+  worker.on('stalled', () => metrics.stalled.inc({ kind }));
   worker.on('failed', (entry, error) => log.error({ err: error, jobId: entry?.id, kind }, 'A job failed'));
   const events = queues.events(kind);
   const producer = queues.producer(kind);

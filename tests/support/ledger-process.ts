@@ -6,6 +6,7 @@ import type { MessageRef, Platform } from '../../bot/platform.ts';
 import { COMMANDS } from '../../commands/index.ts';
 import { loadConfig } from '../../shared/config.ts';
 import { createLog } from '../../shared/log.ts';
+import { createMetrics } from '../../shared/metrics.ts';
 import { openServices, openWorkerServices } from '../../shared/services.ts';
 import { startWorker } from '../../worker/main.ts';
 import type { FromLedgerBot, ToLedgerBot } from './ledger-messages.ts';
@@ -80,14 +81,15 @@ function ledgerPlatform(): Platform {
 async function main(role: string, variables: NodeJS.ProcessEnv): Promise<void> {
   dieAtStatements();
   const config = loadConfig(variables);
+  const metrics = createMetrics();
   const log = createLog(config, role);
   if (role === 'worker') {
     const services = await openWorkerServices(config);
-    await startWorker({ ...services, config, log, lockMs: LOCK_MS });
+    await startWorker({ ...services, config, log, metrics, lockMs: LOCK_MS });
   } else {
     const services = await openServices(config);
-    await startBot({ ...services, config, log, platforms: [ledgerPlatform()], commands: COMMANDS });
-    if (role === 'all') await startWorker({ ...services, config, log, lockMs: LOCK_MS });
+    await startBot({ ...services, config, log, metrics, platforms: [ledgerPlatform()], commands: COMMANDS });
+    if (role === 'all') await startWorker({ ...services, config, log, metrics, lockMs: LOCK_MS });
   }
   send({ kind: 'ready' });
 }

@@ -7,6 +7,7 @@ import { createPlatforms } from '../../bot/platforms.ts';
 import { COMMANDS } from '../../commands/index.ts';
 import { type Config, loadConfig } from '../../shared/config.ts';
 import { createLog } from '../../shared/log.ts';
+import { createMetrics } from '../../shared/metrics.ts';
 import { type BotServices, openServices } from '../../shared/services.ts';
 import { type RunningWorker, startWorker } from '../../worker/main.ts';
 import { ChatPlatform } from './chat-platform.ts';
@@ -48,6 +49,7 @@ export async function startTinyBot({
     LOG_LEVEL: 'warn',
     ...environment,
   });
+  const metrics = createMetrics();
   const log = createLog(config, 'test');
   const chat = new ChatPlatform();
   let services: BotServices;
@@ -56,8 +58,8 @@ export async function startTinyBot({
   const start = async () => {
     services = await openServices(config);
     const configured = withPlatforms ? await createPlatforms({ config, database: services.database, log }) : [];
-    bot = await startBot({ ...services, config, log, platforms: [chat, ...configured], commands: COMMANDS });
-    worker = withWorker ? await startWorker({ ...services, config, log }) : undefined;
+    bot = await startBot({ ...services, config, log, metrics, platforms: [chat, ...configured], commands: COMMANDS });
+    worker = withWorker ? await startWorker({ ...services, config, log, metrics }) : undefined;
   };
   const stop = async () => {
     await worker?.stop();

@@ -3,10 +3,12 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { openModelFolder } from '../../worker/diffusion/model-folder.ts';
-import { type TrainRequest, train } from '../../worker/pipelines/train.ts';
+import { train } from '../../worker/pipelines/train.ts';
+import type { TrainRequest } from '../../worker/pipelines/train-request.ts';
 import { loadTensor, readSafetensorsHeader, saveSafetensors } from '../../worker/runtime/safetensors.ts';
+import type { LessonReport } from '../../worker/training/lesson-report.ts';
 import { completeSettings, type GivenSettings, traitsOf } from '../../worker/training/settings.ts';
-import { saveTinyNetwork, saveTinyPipeline } from './tiny-folder.ts';
+import { saveTinyNetwork, saveTinyPipeline, type TinyPipelineOptions } from './tiny-folder.ts';
 
 /** Pixels of the photos' sides. */
 export const SIDE = 64;
@@ -24,8 +26,8 @@ const UNET = {
 const SCALING_FACTOR = 2;
 
 /** Writes a model that a lesson of a few seconds can teach: a small UNet, and a VAE that is sure of its latents. */
-export async function saveTinyStudent(folder: string): Promise<void> {
-  await saveTinyPipeline(folder);
+export async function saveTinyStudent(folder: string, scheduler: TinyPipelineOptions['scheduler'] = {}): Promise<void> {
+  await saveTinyPipeline(folder, { scheduler });
   await saveTinyNetwork(join(folder, 'unet'), 'UNet2DConditionModel', UNET);
   const config = join(folder, 'vae', 'config.json');
   const json = JSON.parse(await readFile(config, 'utf8'));
@@ -64,9 +66,12 @@ export async function runTinyLesson(
   model: string,
   given: GivenSettings,
   request: TinyRequest,
-): Promise<{ losses: number[]; result: string }> {
+): Promise<{ losses: number[]; result: string; report: LessonReport }> {
   const opened = await openModelFolder(model);
-  const settings = completeSettings({ resolution: SIDE, gradientAccumulationSteps: 1, ...given }, traitsOf(opened));
+  const settings = completeSettings(
+    { resolution: SIDE, gradientAccumulationSteps: 1, validationSteps: 0, ...given },
+    traitsOf(opened),
+  );
   const loop = train({
     model: opened,
     settings,
@@ -79,7 +84,7 @@ export async function runTinyLesson(
   });
   const losses: number[] = [];
   for (let next = await loop.next(); ; next = await loop.next()) {
-    if (next.done) return { losses, result: next.value.result! };
-    losses.push(...next.value.reports.map(({ loss }) => loss));
+    if (next.done) return { losses, result: next.value.result!, report: next.value };
+    if (next.value.kind === 'steps') losses.push(...next.value.reports.map(({ loss }) => loss));
   }
 }

@@ -1,5 +1,5 @@
 import { Presets, SingleBar } from 'cli-progress';
-import type { StepsEvent } from '../pipelines/watched-lesson.ts';
+import type { LessonEvent, LookingEvent, SampleEvent, StepsEvent } from '../pipelines/watched-lesson.ts';
 
 /** Where a lesson's progress is shown. */
 export interface ProgressStream {
@@ -20,8 +20,10 @@ export class LessonProgressLine {
     this.#stream = stream;
   }
 
-  update(event: StepsEvent): void {
-    if (this.#stream.isTTY) this.#updateBar(event);
+  update(event: LessonEvent): void {
+    if (event.kind === 'sample') this.message(describeSample(event));
+    else if (event.kind === 'looking') this.#showLook(event);
+    else if (this.#stream.isTTY) this.#updateBar(event);
     else this.#printLine(event);
   }
 
@@ -48,6 +50,10 @@ export class LessonProgressLine {
     this.#bar.update(step, shown);
   }
 
+  #showLook({ step, done, total }: LookingEvent): void {
+    if (this.#stream.isTTY) this.#bar?.update(step, { words: `sample pictures, ${done} of ${total} denoising steps` });
+  }
+
   #printLine(event: StepsEvent): void {
     const { step, maxTrainSteps } = event;
     const now = performance.now();
@@ -55,6 +61,15 @@ export class LessonProgressLine {
     this.#lastLine = now;
     this.#stream.write(`Step ${step} of ${maxTrainSteps} | ${describeSteps(event)}\n`);
   }
+}
+
+/** Pictures and measures, such as "Step 100: lesson/samples/step-000100-0.png | drift 1.3 % | likeness 0.21". */
+export function describeSample({ step, pictures, drift, likeness }: SampleEvent): string {
+  const measures = [
+    ...(drift === undefined ? [] : [`drift ${drift.toPrecision(2)} %`]),
+    ...(likeness === undefined ? [] : [`likeness ${likeness.toFixed(2)}`]),
+  ];
+  return [`Step ${step}: ${pictures.join(', ')}`, ...measures].join(' | ');
 }
 
 /** Loss, rate, pace and what is left, such as "loss 0.1423 | rate 1.0e-4 | 2.10 s per step | 13 min left". */

@@ -81,8 +81,9 @@ const SETTING_FLAGS: { readonly [K in SettingName]-?: SettingFlag<NonNullable<Se
   gradientCheckpointing: ['gradient-checkpointing', 'switch', 'compute activations again: less memory, more time'],
   seed: ['seed', 'N', 'of all random numbers (random)'],
   checkpointingSteps: ['checkpointing-steps', 'N', 'steps between checkpoints'],
-  validationPrompt: ['validation-prompt', 'TEXT', 'prompt of sample pictures (none)'],
-  validationSteps: ['validation-steps', 'N', 'steps between sample pictures'],
+  validationPrompt: ['validation-prompt', 'TEXT', 'prompt of sample pictures (the instance prompt)'],
+  validationSteps: ['validation-steps', 'N', 'steps between sample pictures and measures, 0 for none'],
+  numValidationImages: ['num-validation-images', 'N', 'sample pictures of a step'],
 };
 
 const SETTING_NAMES = Object.keys(SETTING_FLAGS) as readonly SettingName[];

@@ -2,7 +2,8 @@ import { join } from 'node:path';
 import { loadConfig } from '../../shared/config.ts';
 import { openModelFolder } from '../diffusion/model-folder.ts';
 import { resolveModel } from '../models/registry.ts';
-import { type TrainRequest, train } from '../pipelines/train.ts';
+import { train } from '../pipelines/train.ts';
+import type { TrainRequest } from '../pipelines/train-request.ts';
 import { chooseDevice } from '../runtime/device.ts';
 import { randomSeed } from '../runtime/random.ts';
 import type { LessonReport } from '../training/lesson-report.ts';
@@ -56,8 +57,10 @@ function pauseOnInterrupt(progress: LessonProgressLine): AbortSignal {
   return pause.signal;
 }
 
-function printReport({ result, step, settings, loss, seed }: LessonReport): void {
+function printReport({ result, step, settings, loss, seed, drift, likeness }: LessonReport): void {
   if (loss) console.error(`Loss ${loss.first.toPrecision(3)} at first, ${loss.last.toPrecision(3)} at the end`);
+  if (drift) console.error(`Drift ${drift.after.toPrecision(2)} %: plain class pictures moved so far`);
+  if (likeness) console.error(describeLikeness(likeness));
   if (result !== undefined) {
     console.log(result);
     return;
@@ -66,6 +69,11 @@ function printReport({ result, step, settings, loss, seed }: LessonReport): void
   const done = step === 0 ? 'before the first step' : `after ${step} of ${settings.maxTrainSteps} steps`;
   const advice = `to go on, give the same command with --seed ${seed} --resume-from-checkpoint latest`;
   console.error(`Stopped ${done}; ${advice}`);
+}
+
+function describeLikeness({ before, after, ofPhotos }: NonNullable<LessonReport['likeness']>): string {
+  const most = ofPhotos === undefined ? '' : `; the photos have ${ofPhotos.toFixed(2)} among themselves`;
+  return `Likeness ${after.toFixed(2)}, ${before.toFixed(2)} at first${most}`;
 }
 
 /** What shells give for a command that Ctrl-C ended. */

@@ -1,6 +1,7 @@
 /** Networks that learn from nothing, from a folder of captioned pictures: a VAE, or a UNet with its text encoder. */
 import { join } from 'node:path';
 import { UserError } from '../../shared/errors.ts';
+import type { ModelFolder } from '../diffusion/model-folder.ts';
 import { alphasCumprod } from '../diffusion/schedulers/noise-schedule.ts';
 import { loadTokenizer } from '../diffusion/tokenizer.ts';
 import { VaeCodec } from '../diffusion/vae-codec.ts';
@@ -15,6 +16,7 @@ import { type CaptionedFolder, openCaptionedFolder } from '../training/captioned
 import { freshWeights } from '../training/fresh-weights.ts';
 import { type LatentCache, openLatentCache } from '../training/latent-cache.ts';
 import { type Moments, scaledMeans, scalingFactorOf } from '../training/latent-moments.ts';
+import { withLearned } from '../training/learned-file.ts';
 import { learnEverything } from '../training/learning.ts';
 import { checkpointFolderOf } from '../training/lesson-folder.ts';
 import { tokenInputNames } from '../training/lessons.ts';
@@ -27,6 +29,8 @@ import type { SettingsOf } from '../training/settings.ts';
 import { isQuietAtFirst, learnedNames, textToImageLesson } from '../training/text-to-image-lesson.ts';
 import { KL_WEIGHT, vaeLesson } from '../training/vae-lesson.ts';
 import { vaeStepFeeds } from '../training/vae-samples.ts';
+import { openViewer } from './lesson-view.ts';
+import type { Learned } from './taught-parts.ts';
 import { lessonKey, type PreparedLesson } from './teach.ts';
 import { batchOf, type TrainRequest, targetOf } from './train-request.ts';
 
@@ -53,13 +57,16 @@ export async function planFromScratch(request: ScratchRequest): Promise<Prepared
   };
 }
 
-type ScratchPlan = Pick<PreparedLesson, 'lesson' | 'initial' | 'feeds' | 'save' | 'close'>;
+type ScratchPlan = Pick<PreparedLesson, 'lesson' | 'initial' | 'feeds' | 'viewer' | 'save' | 'close'>;
 
 /** Pictures that a step may choose from. */
 const POOL_SIZE = 64;
 
 function planVae(request: ScratchRequest, folder: CaptionedFolder): ScratchPlan {
   const { model, settings, seed } = request;
+  if (settings.validationPrompt !== undefined) {
+    throw new UserError('Cannot train a VAE: it makes no pictures of prompts, got a --validation-prompt');
+  }
   const { config } = model.vae;
   const { resolution: side, useEma: hasEma } = settings;
   const batch = batchOf(settings);
@@ -76,6 +83,7 @@ function planVae(request: ScratchRequest, folder: CaptionedFolder): ScratchPlan 
     lesson,
     initial: freshWeights(lesson.trainables, { generator: new RandomGenerator(seed) }),
     feeds: (step) => vaeStepFeeds(step, samples),
+    viewer: undefined,
     save: async (trained, out) => {
       const vae = new Map(lesson.trainables.map(({ name, shape }) => [name, { shape, values: trained.get(name)! }]));
       const configs = { vae: { scaling_factor: await measureScalingFactor(request, { folder, trained }) } };
@@ -161,6 +169,11 @@ async function planTextToImage(request: ScratchRequest, folder: CaptionedFolder)
     lesson,
     initial: freshWeights(lesson.trainables, { generator: new RandomGenerator(seed), isZero: isQuietAtFirst }),
     close: () => latents.close(),
+    viewer: openViewer(request, {
+      apply: (learned) => ({ model: withLearnedNetworks(model, learned) }),
+      instances: [],
+      instancePrompt: settings.instancePrompt ?? folder.captions[0],
+    }),
     feeds: async (step) => stepFeeds(step, { ...samples, instances: await drawExamples(step) }),
     save: async (trained, out) => {
       const own = (prefix: string) => {
@@ -174,6 +187,14 @@ async function planTextToImage(request: ScratchRequest, folder: CaptionedFolder)
       return out;
     },
   };
+}
+
+function withLearnedNetworks(model: ModelFolder, learned: Learned): ModelFolder {
+  const unet = { ...model.unet, checkpoint: withLearned(model.unet.checkpoint, learned, learnedNames.unet) };
+  const textEncoders = model.textEncoders.map((encoder) => {
+    return { ...encoder, checkpoint: withLearned(encoder.checkpoint, learned, learnedNames.textEncoder) };
+  });
+  return { ...model, unet, textEncoders };
 }
 
 /** Encodes every picture once, into a file beside the checkpoints. */

@@ -2,10 +2,11 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { elementCount } from '../runtime/element-count.ts';
 import { checkpointFolderOf } from '../training/lesson-folder.ts';
-import { type LessonReport, reportOf, saveCurve, saveReport } from '../training/lesson-report.ts';
+import { type LessonReport, reportOf, saveReport } from '../training/lesson-report.ts';
 import { modelKey } from '../training/model-key.ts';
 import { initialState, type StepFeeds, Trainer, trainedTensors } from '../training/trainer.ts';
 import type { LessonPlan } from './lesson-plans.ts';
+import type { LessonViewer } from './lesson-viewer.ts';
 import type { TrainRequest } from './train-request.ts';
 import { type LessonEvent, watchLesson } from './watched-lesson.ts';
 
@@ -16,6 +17,8 @@ export interface PreparedLesson extends Pick<LessonPlan, 'lesson' | 'initial' | 
   readonly pictureCount: number;
   /** The feeds of a step, counted from 0. */
   readonly feeds: (step: number) => StepFeeds | Promise<StepFeeds>;
+  /** Undefined makes no sample pictures; disposed of with the lesson. */
+  readonly viewer: LessonViewer | undefined;
   /** Closes what the feeds are read from, however the lesson ends. */
   readonly close?: () => Promise<void>;
   /** Of everything that decides the weights. */
@@ -28,7 +31,7 @@ export async function* teach(
   prepared: PreparedLesson,
 ): AsyncGenerator<LessonEvent, LessonReport> {
   const { model, settings, seed, out } = request;
-  const { lesson, initial, checkpoints, save, prompt, pictureCount, feeds, key } = prepared;
+  const { lesson, initial, checkpoints, save, prompt, pictureCount, feeds, key, viewer } = prepared;
   const count = lesson.trainables.reduce((sum, { shape }) => sum + elementCount(shape), 0);
   request.onMessage(`${count.toLocaleString('en-US')} parameters learn from ${pictureCount} pictures`);
   const adamw = { beta1: settings.adamBeta1, beta2: settings.adamBeta2, epsilon: settings.adamEpsilon };
@@ -37,10 +40,14 @@ export async function* teach(
     { ...adamw, weightDecay: settings.adamWeightDecay, maxGradNorm: settings.maxGradNorm },
     { ...request.session, checkpoints },
   );
+  const identity = { model: model.folder, settings, seed, instancePrompt: prompt };
   try {
     const { state, journal } = yield* watchLesson({
       ...settings,
       trainer,
+      trainables: lesson.trainables,
+      viewer,
+      identity,
       out,
       signal: signalOf(request),
       initial: initialState(lesson.trainables, initial, { hasEma: lesson.hasEma ?? false }),
@@ -49,15 +56,14 @@ export async function* teach(
       lessonKey: key,
       isResumed: request.isResumed,
     });
-    await saveCurve(out, journal, settings.maxTrainSteps);
     const isPaused = request.pause?.aborted === true && state.step < settings.maxTrainSteps;
     const isSaved = state.step > 0 && !isPaused;
     const result = isSaved ? await save(trainedTensors(lesson.trainables, state), out) : undefined;
-    const facts = { model: model.folder, settings, seed, instancePrompt: prompt };
-    const report = reportOf(facts, journal, result);
+    const report = reportOf(identity, journal, result);
     if (isSaved) await saveReport(out, report);
     return report;
   } finally {
+    await viewer?.dispose();
     await trainer.dispose();
     await prepared.close?.();
   }
@@ -73,7 +79,8 @@ export async function lessonKey(
   details: { prompt: string | undefined; files: readonly string[] },
 ): Promise<string> {
   const { model, settings, seed } = request;
-  const { checkpointingSteps: _, validationSteps: __, ...decisive } = settings;
+  const shown = ['checkpointingSteps', 'validationSteps', 'validationPrompt', 'numValidationImages'];
+  const decisive = Object.fromEntries(Object.entries(settings).filter(([name]) => !shown.includes(name)));
   const hash = createHash('sha256').update(JSON.stringify([await modelKey(model), decisive, seed, details.prompt]));
   for (const file of details.files) hash.update(await readFile(file));
   return hash.digest('hex');

@@ -12,6 +12,7 @@ import type { TrainingSettings } from '../training/settings.ts';
 import { planFromScratch } from './from-scratch.ts';
 import { type LessonExamples, type PriorOptions, prepareExamples } from './lesson-examples.ts';
 import { planLesson } from './lesson-plans.ts';
+import { openViewer } from './lesson-view.ts';
 import { lessonKey, teach } from './teach.ts';
 import { batchOf, type TrainRequest, targetOf } from './train-request.ts';
 import type { LessonEvent } from './watched-lesson.ts';
@@ -57,6 +58,7 @@ export async function* train(request: TrainRequest): AsyncGenerator<LessonEvent,
     ...plan,
     prompt,
     pictureCount: examples.instances.length,
+    viewer: openViewer(request, { apply: plan.apply, instances: examples.instances, instancePrompt: prompt }),
     feeds: (step) => stepFeeds(step, samples),
     key: await lessonKey(request, { prompt, files: examples.files }),
   });
@@ -68,7 +70,6 @@ function refuseUnsupported(settings: TrainingSettings): void {
     ['--train-text-encoder', 'trainTextEncoder' in settings && settings.trainTextEncoder],
     ['--mixed-precision fp16', settings.mixedPrecision !== 'no'],
     ['--gradient-checkpointing', settings.gradientCheckpointing],
-    ['--validation-prompt', settings.validationPrompt !== undefined],
   ];
   for (const [flag, isAsked] of unsupported) {
     if (isAsked) throw new UserError(`Cannot train: ${flag} is not there yet`);

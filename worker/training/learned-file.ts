@@ -77,11 +77,18 @@ export async function openLearned(path: string): Promise<LearnedFile> {
   return { step: Number(step), file, tensors, identity: lessonIdentitySchema.parse(JSON.parse(parsed.data.identity)) };
 }
 
-/** Puts learned tensors in the place of a network's own, where they lie on the disk. */
-export function withLearned(checkpoint: Checkpoint, { tensors }: LearnedFile): Checkpoint {
+/**
+ * Puts learned tensors in the place of a network's own, where they lie on the disk.
+ * @param learnedName  what the lesson calls a tensor of the network; its own name by default
+ */
+export function withLearned(
+  checkpoint: Checkpoint,
+  { tensors }: LearnedFile,
+  learnedName = (name: string) => name,
+): Checkpoint {
   const parameters = new Map(checkpoint.parameters);
   for (const name of parameters.keys()) {
-    const stored = tensors.get(name);
+    const stored = tensors.get(learnedName(name));
     if (stored) parameters.set(name, asParameter(stored));
   }
   return { ...checkpoint, parameters };

@@ -23,10 +23,12 @@ const sampleRecordSchema = z.object({
   pictures: z.array(z.string()),
   /** Percent; see measureDrift. */
   drift: z.number().optional(),
-  /** See measureLikeness. */
+  /** See LIKENESS_DEFINITION; undefined if nothing is known of step 0. */
   likeness: z.number().optional(),
-  /** Mean distance of the pictures' features from the photos', which likeness is counted from at step 0. */
+  /** Between the features of pictures and photos; at step 0 it is what likeness is counted from. */
   distance: z.number().optional(),
+  /** The same between the photos themselves. */
+  photoSpread: z.number().optional(),
   seconds: z.number(),
 });
 export type SampleRecord = Readonly<z.infer<typeof sampleRecordSchema>>;

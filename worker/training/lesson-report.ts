@@ -1,6 +1,8 @@
 import { join } from 'node:path';
+import { DRIFT_DEFINITION } from './drift.ts';
 import { LESSON_FILES, writeWhole } from './lesson-folder.ts';
 import type { LessonJournal, SampleRecord, StepRecord } from './lesson-journal.ts';
+import { LIKENESS_DEFINITION, likeness } from './likeness.ts';
 import { lossCurve, smooth, smoothingSpan } from './loss-curve.ts';
 import type { TrainingSettings } from './settings.ts';
 
@@ -14,6 +16,13 @@ export interface LessonFacts {
   readonly instancePrompt: string | undefined;
 }
 
+/** A measure before and after a lesson, and what it means. */
+export interface Measure {
+  readonly before: number;
+  readonly after: number;
+  readonly definition: string;
+}
+
 /** What came of a lesson; lesson.json in its folder. */
 export interface LessonReport extends LessonFacts {
   /** Steps that were taken; fewer than the settings say if the lesson was ended early. */
@@ -24,6 +33,12 @@ export interface LessonReport extends LessonFacts {
   readonly loss: { readonly first: number; readonly last: number } | undefined;
   /** Of all steps and looks, without what is prepared before them. */
   readonly seconds: number;
+  /** Percent; undefined for a lesson that leaves the model's own weights alone, or was not looked at. */
+  readonly drift?: (Measure & { readonly unit: 'percent' }) | undefined;
+  /** Undefined for a lesson that is not about a subject, or was not looked at. */
+  readonly likeness?:
+    | (Measure & { /** Of the photos among themselves. */ readonly ofPhotos?: number | undefined })
+    | undefined;
   /** What was seen at chosen steps, paths from the lesson's folder. */
   readonly samples: readonly SampleRecord[];
 }
@@ -37,8 +52,29 @@ export function reportOf(facts: LessonFacts, journal: LessonJournal, result: str
     result,
     loss: averageLoss(steps, facts.settings.maxTrainSteps),
     seconds: records.reduce((sum, { seconds }) => sum + seconds, 0),
+    drift: driftOf(samples),
+    likeness: likenessOf(samples),
     samples,
   };
+}
+
+function driftOf(samples: readonly SampleRecord[]): LessonReport['drift'] {
+  const measured = samples.flatMap(({ drift }) => drift ?? []);
+  const [before, after] = [measured[0], measured.at(-1)];
+  if (before === undefined || after === undefined) return undefined;
+  return { before, after, unit: 'percent', definition: DRIFT_DEFINITION };
+}
+
+function likenessOf(samples: readonly SampleRecord[]): LessonReport['likeness'] {
+  const measured = samples.filter((sample) => sample.likeness !== undefined);
+  const [first, last] = [measured[0], measured.at(-1)];
+  if (first?.likeness === undefined || last?.likeness === undefined) return undefined;
+  const { distance, photoSpread } = first;
+  const ofPhotos =
+    first.step === 0 && distance !== undefined && photoSpread !== undefined
+      ? likeness(photoSpread, distance)
+      : undefined;
+  return { before: first.likeness, after: last.likeness, ofPhotos, definition: LIKENESS_DEFINITION };
 }
 
 function averageLoss(steps: readonly StepRecord[], maxTrainSteps: number): LessonReport['loss'] {

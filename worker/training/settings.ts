@@ -58,10 +58,12 @@ const common = {
   /** Whether activations are computed again in the backward pass instead of kept: less memory, more time. */
   gradientCheckpointing: isOn,
   checkpointingSteps: count,
-  /** Prompt of the pictures that show how the lesson goes; undefined makes none. */
+  /** Prompt of the pictures that show how the lesson goes; the instance prompt by default. */
   validationPrompt: text.optional(),
-  /** 0 makes none. */
+  /** Steps between sample pictures; 0 makes none and measures nothing. */
   validationSteps: number('a whole number of 0 or more', (value) => isWhole(value) && value >= 0),
+  /** Sample pictures of a step. */
+  numValidationImages: count,
 };
 
 const captioned = {
@@ -204,6 +206,7 @@ function commonDefaults({ side }: ModelTraits) {
     gradientCheckpointing: false,
     checkpointingSteps: 500,
     validationSteps: 100,
+    numValidationImages: 1,
   } as const;
 }
 
@@ -228,7 +231,8 @@ export type DefaultsOf<M extends TrainingMethod> = Omit<SettingsOf<M>, 'placehol
 
 /**
  * Where diffusers' README runs a method with other figures than its script's defaults, these are the README's: they
- * were chosen for a handful of pictures and batches that fit a small card.
+ * were chosen for a handful of pictures and batches that fit a small card. Sample pictures are made about six times a lesson,
+ * since each takes as long as some twenty steps.
  */
 const defaults: { readonly [M in TrainingMethod]: (model: ModelTraits) => DefaultsOf<M> } = {
   // README of train_dreambooth.py; a text encoder learns at the rate that it recommends for it.
@@ -269,6 +273,7 @@ const defaults: { readonly [M in TrainingMethod]: (model: ModelTraits) => Defaul
       learningRate: 5e-4 * 4,
       gradientAccumulationSteps: 4,
       maxTrainSteps: 3000,
+      validationSteps: 500,
       numVectors: 1,
       learnableProperty: 'object',
     };
@@ -280,6 +285,7 @@ const defaults: { readonly [M in TrainingMethod]: (model: ModelTraits) => Defaul
     learningRate: 1e-5,
     trainBatchSize: 4,
     maxTrainSteps: 6000,
+    validationSteps: 1000,
     proportionEmptyPrompts: 0.5,
   }),
   // README of train_t2i_adapter_sdxl.py; the first authors train SD 1.x at the same rate.
@@ -289,6 +295,7 @@ const defaults: { readonly [M in TrainingMethod]: (model: ModelTraits) => Defaul
     learningRate: 1e-5,
     gradientAccumulationSteps: 4,
     maxTrainSteps: 15_000,
+    validationSteps: 2500,
     proportionEmptyPrompts: 0,
   }),
   // DreamBooth without its prior, so that the two can be compared.
@@ -310,6 +317,7 @@ const defaults: { readonly [M in TrainingMethod]: (model: ModelTraits) => Defaul
     lrScheduler: 'cosine',
     trainBatchSize: 16,
     maxTrainSteps: 10_000,
+    validationSteps: 1000,
     proportionEmptyPrompts: 0.1,
     useEma: true,
   }),

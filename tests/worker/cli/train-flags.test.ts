@@ -92,6 +92,7 @@ const FLAGS: readonly (readonly [TrainingMethod, args: readonly string[], settin
   ['dreambooth', ['--checkpointing-steps', '50'], { checkpointingSteps: 50 }],
   ['dreambooth', ['--validation-prompt', 'a dog in a bucket'], { validationPrompt: 'a dog in a bucket' }],
   ['dreambooth', ['--validation-steps', '10'], { validationSteps: 10 }],
+  ['dreambooth', ['--num-validation-images', '2'], { numValidationImages: 2 }],
 ];
 
 test.each(FLAGS)('%s takes %o', (method, args, settings) => {

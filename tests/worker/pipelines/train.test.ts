@@ -212,7 +212,6 @@ test.each([
   [{ method: 'dreambooth', classNoun: 'car', trainTextEncoder: true }, '--train-text-encoder'],
   [{ method: 'fine-tune', mixedPrecision: 'fp16' }, '--mixed-precision fp16'],
   [{ method: 'controlnet', gradientCheckpointing: true }, '--gradient-checkpointing'],
-  [{ method: 't2i-adapter', validationPrompt: 'a car' }, '--validation-prompt'],
 ] as const)('%j is refused by its name while it is not there yet', async (settings, flag) => {
   const refused = teach({ ...settings }, { out: inFolder('refused') });
   await expect(refused).rejects.toThrow(`Cannot train: ${flag} is not there yet`);

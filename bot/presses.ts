@@ -33,12 +33,13 @@ const performers: { readonly [A in ResultAction]: Performer } = {
   delete: async (dispatch, pressed, row) => {
     refuseStranger('delete', pressed, row);
     await removePost(dispatch, row);
-    return { kind: 'message', reply: sayPrivately('Deleted') };
+    return done(pressed, 'Deleted');
   },
-  'send-to-me': async (dispatch, { actor }, row) => {
+  'send-to-me': async (dispatch, pressed, row) => {
+    const { actor } = pressed;
     const platform = dispatch.platforms.find(({ name }) => name === actor.platform);
     await platform?.sendDirect(actor, { ...endReply(row), buttons: [], mentions: [], isPrivate: true });
-    return { kind: 'message', reply: sayPrivately('Sent to you') };
+    return done(pressed, 'Sent to you');
   },
   'use-sample': (dispatch, pressed, row) => steer(dispatch, pressed, row),
   'stop-here': (dispatch, pressed, row) => steer(dispatch, pressed, row),
@@ -119,6 +120,11 @@ async function steer({ signal }: Dispatch, pressed: Press, row: JobRow): Promise
   await signal('lesson', { kind: 'steer', jobId: row.id, what, ...(argument !== undefined && { step: argument }) });
   const text = what === 'use-sample' ? `The state of step ${argument ?? '?'} will be used` : 'The lesson stops here';
   return { kind: 'message', reply: sayPrivately(text) };
+}
+
+/** What was done is seen after a reaction; to say it would take a message of its own. */
+function done({ target }: Press, text: string): Acknowledgement {
+  return 'message' in target ? { kind: 'silence' } : { kind: 'message', reply: sayPrivately(text) };
 }
 
 function refuseStranger(doing: string, { actor, isModerator }: Press, { platform, owner_id }: JobRow): void {

@@ -39,7 +39,7 @@ export function isCode(error: unknown, ...codes: readonly (number | string)[]): 
 }
 
 /** An interaction that somebody has answered already, or that nobody can answer any more. */
-export function isUnanswerable(error: unknown): boolean {
+export function isUnanswerable(error: unknown): error is DiscordAPIError {
   return isCode(
     error,
     RESTJSONErrorCodes.UnknownInteraction,

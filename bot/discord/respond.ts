@@ -3,13 +3,15 @@ import {
   type ButtonInteraction,
   ButtonStyle,
   ComponentType,
+  type DiscordAPIError,
   MessageFlags,
+  RESTJSONErrorCodes,
   type RepliableInteraction,
   Routes,
 } from 'discord.js';
 import { UserError } from '../../shared/errors.ts';
 import type { Acknowledgement, Reply } from '../platform.ts';
-import { isUnanswerable } from './api-errors.ts';
+import { isCode, isUnanswerable } from './api-errors.ts';
 import { type Bridge, messageOf, type PostedMessage } from './bridge.ts';
 import { encodeForm } from './custom-id.ts';
 import { draftForm } from './forms.ts';
@@ -44,7 +46,7 @@ export async function defer(bridge: Bridge, interaction: RepliableInteraction, d
     return true;
   } catch (error) {
     if (!isUnanswerable(error)) throw error;
-    bridge.log.warn({ err: error, interactionId: interaction.id }, 'Cannot answer an interaction');
+    logUnanswerable(bridge, interaction, error);
     return false;
   }
 }
@@ -108,16 +110,23 @@ export async function showForm(bridge: Bridge, interaction: RepliableInteraction
 }
 
 async function callBack(
-  { client, log }: Bridge,
-  { id, token }: RepliableInteraction,
+  bridge: Bridge,
+  interaction: RepliableInteraction,
   body: { type: number; data: object },
 ): Promise<void> {
   try {
-    await client.rest.post(Routes.interactionCallback(id, token), { body, auth: false });
+    const { id, token } = interaction;
+    await bridge.client.rest.post(Routes.interactionCallback(id, token), { body, auth: false });
   } catch (error) {
     if (!isUnanswerable(error)) throw error;
-    log.warn({ err: error, interactionId: id }, 'Cannot answer an interaction');
+    logUnanswerable(bridge, interaction, error);
   }
+}
+
+/** One that came twice is usual; one that came too late means that this machine is too slow. */
+function logUnanswerable({ log }: Bridge, { id }: RepliableInteraction, error: DiscordAPIError): void {
+  const level = isCode(error, RESTJSONErrorCodes.InteractionHasAlreadyBeenAcknowledged) ? 'info' : 'warn';
+  log[level]({ err: error, interactionId: id }, 'Cannot answer an interaction');
 }
 
 /** An error as something to say: what the person can cure in its own words, the rest with a number to find it in the log. */

@@ -4,22 +4,29 @@ import { openModelFolder } from '../diffusion/model-folder.ts';
 import { resolveModel } from '../models/registry.ts';
 import { train } from '../pipelines/train.ts';
 import type { TrainRequest } from '../pipelines/train-request.ts';
+import { saveCheckpointAs, seedOfLesson } from '../pipelines/use-checkpoint.ts';
 import { chooseDevice } from '../runtime/device.ts';
 import { randomSeed } from '../runtime/random.ts';
 import type { LessonReport } from '../training/lesson-report.ts';
 import { completeSettings, traitsOf } from '../training/settings.ts';
+import { parseCheckpointFlags } from './checkpoint-flags.ts';
 import { LessonProgressLine } from './lesson-progress.ts';
 import { runCommand } from './run-command.ts';
 import { parseTrainFlags } from './train-flags.ts';
 
 async function main(args: string[]): Promise<void> {
+  const checkpoint = parseCheckpointFlags(args);
+  if (checkpoint) {
+    console.log(await saveCheckpointAs(checkpoint));
+    return;
+  }
   const flags = parseTrainFlags(args);
   const config = loadConfig();
   const folder = await resolveModel(flags.model, config);
   const model = await openModelFolder(folder);
   const settings = completeSettings(flags.settings, traitsOf(model));
   const { device, reason } = await chooseDevice(flags.device);
-  const seed = settings.seed ?? randomSeed();
+  const seed = settings.seed ?? (flags.isResumed ? await seedOfLesson(flags.out) : undefined) ?? randomSeed();
   console.error(`Model ${folder}\nDevice ${reason}\nSeed ${seed}`);
   const progress = new LessonProgressLine(process.stderr);
   const report = await trainWithProgress(progress, {
@@ -32,7 +39,7 @@ async function main(args: string[]): Promise<void> {
     pause: pauseOnInterrupt(progress),
     onMessage: (message) => progress.message(message),
   });
-  printReport(report);
+  printReport(flags.out, report);
 }
 
 async function trainWithProgress(progress: LessonProgressLine, request: TrainRequest): Promise<LessonReport> {
@@ -57,7 +64,7 @@ function pauseOnInterrupt(progress: LessonProgressLine): AbortSignal {
   return pause.signal;
 }
 
-function printReport({ result, step, settings, loss, seed, drift, likeness }: LessonReport): void {
+function printReport(out: string, { result, step, settings, loss, drift, likeness }: LessonReport): void {
   if (loss) console.error(`Loss ${loss.first.toPrecision(3)} at first, ${loss.last.toPrecision(3)} at the end`);
   if (drift) console.error(`Drift ${drift.after.toPrecision(2)} %: plain class pictures moved so far`);
   if (likeness) console.error(describeLikeness(likeness));
@@ -66,9 +73,14 @@ function printReport({ result, step, settings, loss, seed, drift, likeness }: Le
     return;
   }
   process.exitCode = INTERRUPTED;
-  const done = step === 0 ? 'before the first step' : `after ${step} of ${settings.maxTrainSteps} steps`;
-  const advice = `to go on, give the same command with --seed ${seed} --resume-from-checkpoint latest`;
-  console.error(`Stopped ${done}; ${advice}`);
+  if (step === 0) {
+    console.error('Stopped before the first step');
+    return;
+  }
+  console.error(
+    `Stopped after ${step} of ${settings.maxTrainSteps} steps. To go on, give the same command with --resume-from-checkpoint latest; ` +
+      `to take what was learned so far: npm run train -- --from-checkpoint latest --out ${out}`,
+  );
 }
 
 function describeLikeness({ before, after, ofPhotos }: NonNullable<LessonReport['likeness']>): string {

@@ -79,8 +79,8 @@ export async function lessonKey(
   details: { prompt: string | undefined; files: readonly string[] },
 ): Promise<string> {
   const { model, settings, seed } = request;
-  const shown = ['checkpointingSteps', 'validationSteps', 'validationPrompt', 'numValidationImages'];
-  const decisive = Object.fromEntries(Object.entries(settings).filter(([name]) => !shown.includes(name)));
+  const others = ['checkpointingSteps', 'validationSteps', 'validationPrompt', 'numValidationImages', 'seed'];
+  const decisive = Object.fromEntries(Object.entries(settings).filter(([name]) => !others.includes(name)));
   const hash = createHash('sha256').update(JSON.stringify([await modelKey(model), decisive, seed, details.prompt]));
   for (const file of details.files) hash.update(await readFile(file));
   return hash.digest('hex');

@@ -1,7 +1,6 @@
 import { UserError } from '../../shared/errors.ts';
 import { alphasCumprod } from '../diffusion/schedulers/noise-schedule.ts';
 import { loadTokenizer } from '../diffusion/tokenizer.ts';
-import { RandomGenerator } from '../runtime/random.ts';
 import type { LossTarget } from '../training/diffusion-loss.ts';
 import { chooseIdentifier } from '../training/identifier.ts';
 import { openLessonFolder } from '../training/lesson-folder.ts';
@@ -11,8 +10,8 @@ import { type SampleOptions, stepFeeds } from '../training/samples.ts';
 import type { TrainingSettings } from '../training/settings.ts';
 import { planFromScratch } from './from-scratch.ts';
 import { type LessonExamples, type PriorOptions, prepareExamples } from './lesson-examples.ts';
-import { planLesson } from './lesson-plans.ts';
 import { openViewer } from './lesson-view.ts';
+import { requestedPlan } from './requested-plan.ts';
 import { lessonKey, teach } from './teach.ts';
 import { batchOf, type TrainRequest, targetOf } from './train-request.ts';
 import type { LessonEvent } from './watched-lesson.ts';
@@ -25,25 +24,14 @@ export type { TrainRequest } from './train-request.ts';
  * @throws UserError if the photos, the settings or the checkpoint do not fit
  */
 export async function* train(request: TrainRequest): AsyncGenerator<LessonEvent, LessonReport> {
-  const { model, settings, seed, out } = request;
+  const { model, settings, out } = request;
   refuseUnsupported(settings);
   await openLessonFolder(out, request);
   if (settings.method === 'from-scratch') return yield* teach(request, await planFromScratch({ ...request, settings }));
-  const { vaeScaleFactor } = model.vae.config;
-  const target = targetOf(model);
   const prior = priorOf(request);
-  const plan = await planLesson(settings, {
-    model,
-    generator: new RandomGenerator(seed),
-    lesson: {
-      unet: model.unet.config,
-      target,
-      batch: batchOf(settings) * (prior ? 2 : 1),
-      latentSide: settings.resolution / vaeScaleFactor,
-      tokens: model.textEncoders[0]!.config.maxPositionEmbeddings,
-      vaeScaleFactor,
-      hasMask: request.instanceMasks !== undefined,
-    },
+  const plan = await requestedPlan(request, {
+    hasPrior: prior !== undefined,
+    hasMask: request.instanceMasks !== undefined,
   });
   const prompt = await instancePromptOf(request);
   const examples = await prepareExamples({
@@ -53,7 +41,7 @@ export async function* train(request: TrainRequest): AsyncGenerator<LessonEvent,
     instancePrompt: prompt,
     prior,
   });
-  const samples = { ...sampleOptions(request, { examples, target }), variants: plan.variants };
+  const samples = { ...sampleOptions(request, { examples, target: targetOf(model) }), variants: plan.variants };
   return yield* teach(request, {
     ...plan,
     prompt,

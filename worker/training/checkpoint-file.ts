@@ -93,7 +93,7 @@ async function removeOthers(folder: string, step: number): Promise<void> {
 }
 
 /** Lists the checkpoints of a folder, the newest first. */
-async function listCheckpoints(folder: string): Promise<{ step: number; file: string }[]> {
+export async function listCheckpoints(folder: string): Promise<{ step: number; file: string }[]> {
   const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return [];
     throw error;
@@ -128,7 +128,19 @@ export async function loadLatestCheckpoint(folder: string): Promise<LoadedCheckp
 const metadataSchema = z.object({ step: z.string().regex(/^\d+$/), state: z.string() });
 const stateSchema = z.record(z.string(), z.unknown());
 
-async function loadCheckpoint(path: string): Promise<TrainingCheckpoint> {
+/**
+ * Reads what a checkpoint says beside its tensors, which are not looked at.
+ * @throws SafetensorsError if the file is no checkpoint
+ */
+export async function readCheckpointState(path: string): Promise<Readonly<Record<string, unknown>>> {
+  const { file, metadata } = await readSafetensorsHeader(path);
+  const parsed = metadataSchema.safeParse(metadata);
+  if (!parsed.success) throw new SafetensorsError(file, 'it must be a training checkpoint');
+  return stateSchema.parse(JSON.parse(parsed.data.state));
+}
+
+/** @throws SafetensorsError if the file is no checkpoint, or not whole */
+export async function loadCheckpoint(path: string): Promise<TrainingCheckpoint> {
   const { file, tensors, metadata } = await readSafetensorsHeader(path);
   const parsed = metadataSchema.safeParse(metadata);
   const digest = tensors.get(DIGEST);

@@ -1,6 +1,7 @@
 import { UserError } from '../../shared/errors.ts';
 import { loadLatestCheckpoint, removeCheckpoints, saveCheckpoint } from './checkpoint-file.ts';
 import { type LearningRateOptions, learningRateAt } from './learning-rate.ts';
+import type { LessonIdentity } from './lesson-identity.ts';
 import type { StepRecord } from './lesson-journal.ts';
 import { type StepFeeds, type StepReport, type Trainer, type TrainerState, vectorNames } from './trainer.ts';
 
@@ -16,6 +17,8 @@ export interface LessonLoopOptions extends LearningRateOptions {
   readonly lookingSteps?: number | undefined;
   /** Tells one lesson from another: a checkpoint of another one is not gone on with. */
   readonly lessonKey: string;
+  /** Written into every checkpoint, for whoever finds it without its command. */
+  readonly identity?: LessonIdentity | undefined;
   readonly isResumed: boolean;
   /** Writes steps down; a checkpoint is saved when that is done, so that none knows more than what is written. */
   readonly record?: ((steps: readonly StepRecord[]) => Promise<void>) | undefined;
@@ -34,6 +37,9 @@ export interface LessonProgress {
   readonly reports: readonly StepReport[];
   readonly secondsPerStep: number;
 }
+
+/** Group of a checkpoint that holds the vectors of a trainer's state. */
+export const STATE_GROUP = 'state';
 
 /** A run of the device takes about this long, so that progress and cancel are never far. */
 const SECONDS_PER_RUN = 2;
@@ -114,13 +120,13 @@ function stepRecords(
 }
 
 async function saveState(
-  { checkpointFolder, lessonKey }: LessonLoopOptions,
+  { checkpointFolder, lessonKey, identity }: LessonLoopOptions,
   { step, vectors }: TrainerState,
 ): Promise<void> {
   const tensors = new Map(
     vectorNames({ step, vectors }).map((name) => [name, { shape: [vectors[name]!.length], values: vectors[name]! }]),
   );
-  await saveCheckpoint(checkpointFolder, { step, groups: { state: tensors }, state: { lessonKey } });
+  await saveCheckpoint(checkpointFolder, { step, groups: { [STATE_GROUP]: tensors }, state: { lessonKey, identity } });
 }
 
 async function resumeState({
@@ -132,7 +138,7 @@ async function resumeState({
   if (!checkpoint) return undefined;
   const vectors = { ...initial.vectors };
   for (const name of vectorNames(initial)) {
-    const values = checkpoint.groups['state']?.get(name)?.values;
+    const values = checkpoint.groups[STATE_GROUP]?.get(name)?.values;
     const isSame = values?.length === initial.vectors[name]?.length && checkpoint.state['lessonKey'] === lessonKey;
     if (!values || !isSame) {
       throw new UserError(

@@ -104,7 +104,9 @@ test('every flag of the usage is taken, and the usage names every flag', () => {
   const named = [...TRAIN_USAGE.matchAll(/^ {2}--(?:\[no-\])?([\w-]+)/gm)].map(([, flag]) => flag!);
   const tested = FLAGS.flatMap(([, [flag]]) => flag!.replace(/^--(no-)?/, ''));
   const others = [...Object.values(REQUIRED).flat(), '--method', '--instance-masks', '--class-images', '--device'];
-  const known = [...others, '--threads', '--resume-from-checkpoint'].filter((arg) => arg.startsWith('--'));
+  const known = [...others, '--threads', '--resume-from-checkpoint', '--from-checkpoint'].filter((arg) =>
+    arg.startsWith('--'),
+  );
   expect(new Set(named)).toEqual(new Set([...tested, ...known.map((flag) => flag.slice(2))]));
 });
 

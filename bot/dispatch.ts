@@ -32,7 +32,7 @@ async function forPerson(
   try {
     return await run();
   } catch (error) {
-    if (error instanceof UserError) return { kind: 'message', reply: sayPrivately(error.message) };
+    if (error instanceof UserError) return { kind: 'message', reply: sayPrivately(error.message), isRefusal: true };
     log.error({ err: error, invocationId: id }, 'Cannot carry out a command');
     const text = `Something went wrong on our side. If you report it, give the number ${id}.`;
     return { kind: 'message', reply: sayPrivately(text) };

@@ -78,7 +78,13 @@ export interface Press {
 
 /** What the bot answers at once. `message` continues: the platform tells where it put it, and progress edits it. */
 export type Acknowledgement =
-  | { readonly kind: 'message'; readonly reply: Reply; readonly jobId?: string | undefined }
+  | {
+      readonly kind: 'message';
+      readonly reply: Reply;
+      readonly jobId?: string | undefined;
+      /** A rule was broken and nothing was done: a platform that still has what was typed gives it back to mend. */
+      readonly isRefusal?: boolean;
+    }
   | { readonly kind: 'form'; readonly form: Form }
   /** Nothing to say: a reaction that means nothing here. */
   | { readonly kind: 'silence' };

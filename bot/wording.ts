@@ -2,7 +2,7 @@
 import type { Actor, BlobRef, Job, JobProgress, LessonResult, PictureJob, PictureResult } from '../shared/jobs.ts';
 import type { SecondsRange } from './estimates.ts';
 import type { JobRow } from './job-rows.ts';
-import type { Reply, ReplyButton, ReplyPicture } from './platform.ts';
+import type { Reply, ReplyButton, ReplyLesson, ReplyPicture } from './platform.ts';
 
 const MAX_SHOWN_PROMPT = 300;
 const MAX_ALT_TEXT = 1024;
@@ -43,11 +43,13 @@ export function progressReply(jobId: string, progress: JobProgress, note?: strin
     pictures,
     buttons,
     progress: { done: step, total: stepCount },
-    ...(samples && {
-      lesson: { step, loss, samples: samples.map((sample) => ({ step: sample.step, picture: samplePicture(sample) })) },
-    }),
+    lesson: loss === undefined && !samples ? undefined : { step, loss, samples: samplesOf(samples ?? []) },
     jobId,
   });
+}
+
+function samplesOf(samples: LessonResult['samples']): ReplyLesson['samples'] {
+  return samples.map((sample) => ({ step: sample.step, picture: samplePicture(sample) }));
 }
 
 function samplePicture({ step, picture }: { step: number; picture: BlobRef }): ReplyPicture {
@@ -117,6 +119,7 @@ function lessonReply(row: JobRow, result: LessonResult, owner: Actor): Reply {
     ),
     {
       pictures: result.samples.slice(-4).map(samplePicture),
+      lesson: { step: steps, loss: finalLoss, samples: samplesOf(result.samples) },
       buttons: [{ action: 'details', jobId: row.id, label: 'Details', emoji: '📋' }],
       mentions: [owner],
       jobId: row.id,

@@ -121,6 +121,7 @@ export class Conversation {
       place,
       uploadLimitBytes: UPLOAD_LIMIT_BYTES,
     });
+    throwRefusal(acknowledgement);
     const isPrivate = acknowledgement.kind === 'message' && acknowledgement.reply.isPrivate;
     const said = { text: '', command: asked.command, options: asked.options, images: asked.images };
     if (acknowledgement.kind === 'message')
@@ -192,6 +193,7 @@ export class Conversation {
       place,
       uploadLimitBytes: UPLOAD_LIMIT_BYTES,
     });
+    throwRefusal(acknowledgement);
     return this.#acknowledge(person, place.channelId, { key, acknowledgement });
   }
 
@@ -241,6 +243,11 @@ function readerOf(person: WirePerson, channelId: string, isPrivate: boolean): st
 
 export function messageRef({ message }: LoggedMessage): MessageRef {
   return { platform: 'web', channelId: message.channelId, messageId: String(message.id) };
+}
+
+/** The page still has what was typed: it shows the reason beside it. */
+function throwRefusal(acknowledgement: Acknowledgement): void {
+  if (acknowledgement.kind === 'message' && acknowledgement.isRefusal) throw new UserError(acknowledgement.reply.text);
 }
 
 function actorOf({ id, name }: WirePerson): Actor {

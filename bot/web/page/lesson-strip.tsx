@@ -8,12 +8,12 @@ import { openLightbox } from './lightbox.tsx';
 interface StripProps {
   readonly lesson: ReplyLesson;
   readonly losses: readonly LossPoint[];
-  /** Those that take a sample, by step. */
-  readonly buttons: readonly ReplyButton[];
+  /** The button that takes the newest sample: every sample has one like it. */
+  readonly take: ReplyButton | undefined;
 }
 
 /** What a lesson drew on the way, with its loss below: the same seed at every checkpoint. */
-export function LessonStrip({ lesson, losses, buttons }: StripProps) {
+export function LessonStrip({ lesson, losses, take }: StripProps) {
   const strip = useRef<HTMLOListElement>(null);
   const { samples } = lesson;
   useEffect(() => strip.current?.scrollTo({ left: strip.current.scrollWidth }), [samples.length]);
@@ -22,23 +22,20 @@ export function LessonStrip({ lesson, losses, buttons }: StripProps) {
     <div class="lesson">
       {samples.length > 0 && (
         <ol class="strip" ref={strip} aria-label="Samples by step">
-          {samples.map(({ step, picture }, i) => {
-            const take = buttons.find(({ argument }) => argument === step);
-            return (
-              <li key={step}>
-                <button
-                  type="button"
-                  class="sample"
-                  onClick={() => openLightbox(pictures, i)}
-                  aria-label={`Enlarge the sample of step ${step}`}
-                >
-                  <img src={blobUrl(picture.blob)} alt={picture.altText} />
-                </button>
-                <span class="step">step {step}</span>
-                {take && <ActionButton button={take} />}
-              </li>
-            );
-          })}
+          {samples.map(({ step, picture }, i) => (
+            <li key={step}>
+              <button
+                type="button"
+                class="sample"
+                onClick={() => openLightbox(pictures, i)}
+                aria-label={`Enlarge the sample of step ${step}`}
+              >
+                <img src={blobUrl(picture.blob)} alt={picture.altText} />
+              </button>
+              <span class="step">step {step}</span>
+              {take && <ActionButton button={{ ...take, argument: step }} />}
+            </li>
+          ))}
         </ol>
       )}
       {losses.length > 1 && <LossCurve losses={losses} />}

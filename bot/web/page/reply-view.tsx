@@ -12,6 +12,8 @@ export function ReplyView({ reply, losses }: { reply: Reply; losses: readonly Lo
   const { text, mentions, progress, pictures, buttons, lesson } = reply;
   const inStrip = (button: ReplyButton) => lesson !== undefined && button.action === 'use-sample';
   const plain = buttons.filter((button) => !inStrip(button));
+  const inLesson = new Set(lesson?.samples.map(({ picture }) => picture.blob.hash));
+  const inGallery = pictures.filter(({ blob }) => !inLesson.has(blob.hash));
   return (
     <div class="reply">
       {mentions.length > 0 && (
@@ -23,10 +25,8 @@ export function ReplyView({ reply, losses }: { reply: Reply; losses: readonly Lo
       )}
       {text && <Markdown text={text} />}
       {progress && <ProgressBar {...progress} />}
-      {lesson && <LessonStrip lesson={lesson} losses={losses} buttons={buttons.filter(inStrip)} />}
-      {pictures.length > 0 && !(lesson && progress) && (
-        <Gallery pictures={pictures} isPreview={progress !== undefined} />
-      )}
+      {lesson && <LessonStrip lesson={lesson} losses={losses} take={buttons.find(inStrip)} />}
+      {inGallery.length > 0 && <Gallery pictures={inGallery} isPreview={progress !== undefined} />}
       {plain.length > 0 && <Buttons buttons={plain} />}
     </div>
   );

@@ -57,6 +57,7 @@ async function openPage(password?: string): Promise<{ platform: WebPlatform; hea
   const inbox: BotInbox = {
     invoke: async (invocation) => {
       heard.invocations.push(invocation);
+      if (invocation.command === 'refused') return { kind: 'message', reply: say('Cannot do that'), isRefusal: true };
       return { kind: 'message', reply: say('Queued', { jobId: 'job-1' }), jobId: 'job-1' };
     },
     press: async (press) => {
@@ -163,6 +164,14 @@ test('a command sent twice is written once, and its acknowledgement is told to t
   const place = { platform: 'web', serverId: 'local', channelId: 'studio' };
   expect(heard.invocations[0]).toMatchObject({ options: { prompt: 'a car' }, isAdministrator: true, place });
   expect(new Set(heard.invocations.map(({ id }) => id)).size).toBe(1);
+});
+
+test('a command that breaks a rule is given back with the reason, and nothing is written', async () => {
+  const { platform } = await openPage();
+  const ada = await enter(platform, 'Ada');
+  const answer = await ada.send('POST', '/api/channels/studio/invocations', { ...imagine, command: 'refused' });
+  expect([answer.status, await answer.json()]).toEqual([400, { error: 'Cannot do that' }]);
+  expect(await ada.messages()).toEqual([]);
 });
 
 test('a result is posted once per key, found again, edited and removed, also after a restart', async () => {

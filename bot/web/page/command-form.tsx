@@ -1,5 +1,5 @@
 import { useSignal } from '@preact/signals';
-import { useEffect, useRef } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useRef } from 'preact/hooks';
 import type { CommandOption } from '../../../commands/command.ts';
 import type { WireCommand } from '../wire.ts';
 import { api } from './api.ts';
@@ -16,7 +16,8 @@ export function CommandForm({ draft }: { draft: Draft }) {
   const { command, shown } = draft;
   const { lead, groups, others } = layout(command);
   const isShown = (option: CommandOption) => option.isRequired || shown.has(option.name);
-  useEffect(() => form.current?.querySelector<HTMLElement>('textarea, input, select')?.focus(), [command.name]);
+  // Before the next key: whoever types on must not lose a letter.
+  useLayoutEffect(() => form.current?.querySelector<HTMLElement>('textarea, input, select')?.focus(), [command.name]);
   const onKeyDown = (event: KeyboardEvent) => {
     if (event.key === 'Escape') leaveCommand();
   };

@@ -1,5 +1,5 @@
 import { useSignal } from '@preact/signals';
-import { useEffect, useRef } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useRef } from 'preact/hooks';
 import type { WireCommand } from '../wire.ts';
 import { api } from './api.ts';
 import { CommandForm } from './command-form.tsx';
@@ -25,9 +25,16 @@ function PlainForm() {
   const text = plainText.value;
   const matches = commandsMatching(text);
   const index = Math.min(selected.value, matches.length - 1);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (matchMedia('(min-width: 720px)').matches) input.current?.focus();
   }, [channelId.value]);
+  useEffect(() => {
+    const typeHere = (event: KeyboardEvent) => {
+      if (isTypedNowhere(event)) input.current?.focus();
+    };
+    document.addEventListener('keydown', typeHere);
+    return () => document.removeEventListener('keydown', typeHere);
+  }, []);
   const onKeyDown = (event: KeyboardEvent) => {
     if (event.isComposing) return;
     const { key } = event;
@@ -108,6 +115,12 @@ function PlainForm() {
       )}
     </form>
   );
+}
+
+/** A letter that no field takes is meant for the composer. */
+function isTypedNowhere({ key, ctrlKey, metaKey, altKey, target }: KeyboardEvent): boolean {
+  const isLetter = key.length === 1 && key !== ' ' && !ctrlKey && !metaKey && !altKey;
+  return isLetter && !(target as Element).closest('input, textarea, select, dialog, [role="toolbar"]');
 }
 
 function choose(command: WireCommand | undefined): void {

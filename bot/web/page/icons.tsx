@@ -58,6 +58,13 @@ const EMOJI_ICONS: Readonly<Record<string, IconName | '1' | '2' | '3' | '4'>> = 
   '⭐': 'star',
 };
 
+/** Finds the emoji that have a drawing. */
+export const KNOWN_EMOJI = new RegExp(
+  `(${Object.keys(EMOJI_ICONS)
+    .sort((a, b) => b.length - a.length)
+    .join('|')})`,
+);
+
 /** A known emoji as a drawing, any other as it is. */
 export function Emoji({ emoji }: { emoji: string }) {
   const icon = EMOJI_ICONS[emoji];

@@ -1,4 +1,5 @@
 import type { ComponentChildren } from 'preact';
+import { Emoji, KNOWN_EMOJI } from './icons.tsx';
 
 /** Text with `**bold**`, `code` and lists, as replies have it. */
 export function Markdown({ text }: { text: string }) {
@@ -49,6 +50,8 @@ function inline(text: string): ComponentChildren {
   return text.split(/(\*\*[^*]+\*\*|`[^`]+`)/).map((part, i) => {
     if (part.startsWith('**') && part.length > 4) return <strong key={i}>{part.slice(2, -2)}</strong>;
     if (part.startsWith('`') && part.length > 2) return <code key={i}>{part.slice(1, -1)}</code>;
-    return part;
+    return part
+      .split(KNOWN_EMOJI)
+      .map((piece, j) => (KNOWN_EMOJI.test(piece) ? <Emoji key={j} emoji={piece} /> : piece));
   });
 }

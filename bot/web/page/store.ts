@@ -102,6 +102,11 @@ function merge(old: readonly WireMessage[], fresh: readonly WireMessage[]): read
   return [...byId.values()].filter((message) => !message.isRemoved).sort((a, b) => a.id - b.id);
 }
 
+const TITLE = 'Sketchbooth';
+document.addEventListener('visibilitychange', () => {
+  document.title = TITLE;
+});
+
 let events: EventSource | undefined;
 let newestRevision = 0;
 
@@ -141,8 +146,11 @@ function receive(message: WireMessage): void {
   newestRevision = Math.max(newestRevision, message.revision);
   const view = channelViews.value[message.channelId];
   const known = view?.messages.find(({ id }) => id === message.id);
-  if (!known && !message.isRemoved) announceNew(message);
-  else if (known) announceProgress(known, message);
+  if (known) announceProgress(known, message);
+  else if (!message.isRemoved) {
+    announceNew(message);
+    if (document.hidden && !message.author) document.title = `● ${TITLE}`;
+  }
   // A channel that was never opened is read whole when it is.
   if (view) setView(message.channelId, { ...view, messages: merge(view.messages, [message]) });
   if (!known && message.channelId !== channelId.value) unread.value = new Set([...unread.value, message.channelId]);

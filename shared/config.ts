@@ -59,6 +59,8 @@ export interface DiscordConfig {
   readonly api: string | undefined;
   /** Server that commands are registered in at once; undefined registers them everywhere. From DISCORD_SERVER_ID. */
   readonly serverId: string | undefined;
+  /** Connections of a large bot that this process keeps, of how many. From DISCORD_SHARDS; undefined keeps all. */
+  readonly shards?: { readonly ids: readonly number[]; readonly count: number } | undefined;
 }
 
 export interface SlackConfig {
@@ -112,6 +114,10 @@ const environmentSchema = z
     DISCORD_TOKEN: text,
     DISCORD_API: httpUrl,
     DISCORD_SERVER_ID: text,
+    DISCORD_SHARDS: z
+      .string()
+      .regex(/^\d+(-\d+)?\/\d+$/, 'first-last/count, such as 0-3/8')
+      .optional(),
     SLACK_BOT_TOKEN: text,
     SLACK_APP_TOKEN: text,
     SLACK_SIGNING_SECRET: text,
@@ -240,7 +246,12 @@ function platformsOf(variables: Variables): Pick<Config, 'discord' | 'slack' | '
   const isWebAskedFor = WEB_PORT !== undefined || (DISCORD_TOKEN === undefined && SLACK_BOT_TOKEN === undefined);
   return {
     discord: DISCORD_TOKEN
-      ? { token: DISCORD_TOKEN, api: variables.DISCORD_API, serverId: variables.DISCORD_SERVER_ID }
+      ? {
+          token: DISCORD_TOKEN,
+          api: variables.DISCORD_API,
+          serverId: variables.DISCORD_SERVER_ID,
+          shards: shardsOf(variables.DISCORD_SHARDS),
+        }
       : undefined,
     slack: SLACK_BOT_TOKEN
       ? {
@@ -255,6 +266,19 @@ function platformsOf(variables: Variables): Pick<Config, 'discord' | 'slack' | '
       ? { host: variables.WEB_HOST, port: WEB_PORT ?? USUAL_WEB_PORT, password: variables.WEB_PASSWORD }
       : undefined,
   };
+}
+
+function shardsOf(text: string | undefined): DiscordConfig['shards'] {
+  if (text === undefined) return undefined;
+  const [range, count] = text.split('/');
+  const [first, last = first] = range!.split('-').map(Number);
+  const ids = Array.from({ length: last! - first! + 1 }, (_, index) => first! + index);
+  if (ids.length === 0 || last! >= Number(count)) {
+    throw new UserError(
+      `Cannot read the configuration: DISCORD_SHARDS must be first-last/count, last below count, got ${text}`,
+    );
+  }
+  return { ids, count: Number(count) };
 }
 
 function isLoopback(host: string): boolean {

@@ -33,8 +33,6 @@ export interface DiscordOptions {
   readonly dataDir: string;
   readonly maxUploadBytes: number;
   readonly log: Logger;
-  /** Shards that this process connects, of how many; Discord's advice by default. */
-  readonly shards?: { readonly ids: readonly number[]; readonly count: number };
 }
 
 /** None of them is privileged: contents of messages are not read. */
@@ -130,7 +128,8 @@ async function login(client: Client, token: string): Promise<void> {
   }
 }
 
-function createClient({ config, shards }: DiscordOptions): Client {
+function createClient({ config }: DiscordOptions): Client {
+  const { shards } = config;
   return new Client({
     intents: INTENTS,
     allowedMentions: { parse: [] },

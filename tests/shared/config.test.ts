@@ -37,3 +37,10 @@ test('every bad variable is named at once', () => {
 test('an empty line of an env file counts as not set', () => {
   expect(loadConfig({ DISCORD_TOKEN: '', REDIS_URL: '' }).discord).toBeUndefined();
 });
+
+test('a share of the connections to Discord is read whole or refused', () => {
+  const read = (shards: string) => loadConfig({ DISCORD_TOKEN: 'x', DISCORD_SHARDS: shards }).discord?.shards;
+  expect(read('2-3/8')).toEqual({ ids: [2, 3], count: 8 });
+  expect(read('0/1')).toEqual({ ids: [0], count: 1 });
+  for (const wrong of ['8/8', '3-2/8', '0-1', 'all']) expect(() => read(wrong)).toThrow('DISCORD_SHARDS');
+});

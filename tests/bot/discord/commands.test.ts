@@ -180,3 +180,19 @@ test('commands are answered after the connection was closed, without a new sessi
   expect(interaction.state).toBe('answered');
   expect(peer.gateway).toMatchObject({ identifies: 1, resumes: 1 });
 });
+
+test('connection of its own for each share of the servers', async () => {
+  bot = await startDiscordBot();
+  const { peer, inbox } = bot;
+  const config = { token: peer.token, api: peer.api, serverId: undefined };
+  const ofGuild = Number((BigInt(peer.guildId) >> 22n) % 2n);
+  await bot.restart({ config: { ...config, shards: { ids: [1 - ofGuild], count: 2 } } });
+  const place = { platform: 'discord' as const, channelId: peer.channel.id };
+  const owner = { platform: 'discord' as const, userId: peer.ada.id, displayName: 'ada' };
+  await bot.platform.post({ place, owner, uploadLimitBytes: 1e7 }, reply('a cat'), 'end-abc');
+  peer.react(peer.messages()[0]!, '🎲');
+  await bot.restart({ config: { ...config, shards: { ids: [0, 1], count: 2 } } });
+  peer.react(peer.messages()[0]!, '✉️');
+  await peer.until(() => inbox.presses[0], 'the press');
+  expect(inbox.presses.map(({ action }) => action)).toEqual(['send-to-me']);
+});

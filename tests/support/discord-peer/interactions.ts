@@ -1,6 +1,7 @@
 /** What becomes of an interaction: answered within 3 seconds, then for 15 minutes through its token. */
 import {
   type APIModalInteractionResponseCallbackData,
+  ComponentType,
   InteractionResponseType,
   InteractionType,
   MessageFlags,
@@ -85,6 +86,7 @@ function checkFits({ type, message, isFromModal }: PeerInteraction, callback: Ca
     const count = callback.data?.components.length ?? 0;
     // Discord's documentation, "Modal": between 1 and 5 components; its description says 40.
     if (count > 5) throw apiError('invalidFormBody', [`data.components: must be 5 or fewer in length, got ${count}`]);
+    for (const part of callback.data?.components ?? []) checkRequired(part);
   }
   const isUpdate = [InteractionResponseType.DeferredMessageUpdate, InteractionResponseType.UpdateMessage];
   if (isUpdate.includes(callback.type) && message === undefined)
@@ -93,6 +95,14 @@ function checkFits({ type, message, isFromModal }: PeerInteraction, callback: Ca
     const others = (callback.data?.flags ?? 0) & ~MessageFlags.Ephemeral;
     if (others !== 0) throw apiError('invalidFormBody', ['data.flags: a deferral may be EPHEMERAL only']);
   }
+}
+
+/** Discord's documentation, "String Select" and "File Upload": what is required must not have min_values of 0. */
+function checkRequired(part: APIModalInteractionResponseCallbackData['components'][number]): void {
+  if (part.type !== ComponentType.Label) return;
+  const { required = true, min_values = 1 } = part.component as { required?: boolean; min_values?: number };
+  if (required && min_values === 0)
+    throw apiError('invalidFormBody', [`${part.label}: min_values must be 1 if required`]);
 }
 
 function apply(

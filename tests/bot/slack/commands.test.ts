@@ -6,7 +6,8 @@ import { UserError } from '../../../shared/errors.ts';
 import { reply } from '../../support/memory-inbox.ts';
 import { plainPng } from '../../support/pictures.ts';
 import { type SlackBot, startSlackBot } from '../../support/slack-bot.ts';
-import { SIGNING_SECRET, wordsOf } from '../../support/slack-peer/peer.ts';
+import { SIGNING_SECRET } from '../../support/slack-peer/peer.ts';
+import { wordsOf } from '../../support/slack-peer/words.ts';
 
 let bot: SlackBot;
 beforeEach(async () => {

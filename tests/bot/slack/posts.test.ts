@@ -4,7 +4,7 @@ import type { ReplyTo } from '../../../shared/jobs.ts';
 import { reply } from '../../support/memory-inbox.ts';
 import { plainPng } from '../../support/pictures.ts';
 import { type SlackBot, startSlackBot } from '../../support/slack-bot.ts';
-import { wordsOf } from '../../support/slack-peer/peer.ts';
+import { wordsOf } from '../../support/slack-peer/words.ts';
 
 let bot: SlackBot;
 beforeEach(async () => {

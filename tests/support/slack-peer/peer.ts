@@ -191,7 +191,8 @@ export class SlackPeer {
   ): Promise<unknown> {
     const owner = this.world.users().find((one) => one.id === user)!;
     const inputs = view.blocks.map(({ block_id, element }) => {
-      const initial = 'initial_value' in element ? element.initial_value : undefined;
+      const chosen = 'initial_option' in element ? element.initial_option?.value : undefined;
+      const initial = 'initial_value' in element ? element.initial_value : chosen;
       const value = values[block_id] ?? initial;
       const option = typeof value === 'string' ? { value, text: { type: 'plain_text', text: value } } : null;
       const sent = {
@@ -398,21 +399,4 @@ function parseArgs(body: Buffer): Record<string, unknown> {
 
 function withoutToken({ token: _, ...args }: Record<string, unknown>): Record<string, unknown> {
   return args;
-}
-
-/** The words of a message's rich text, mentions as `@U0ADA`. */
-export function wordsOf({ blocks }: Pick<PeerMessage, 'blocks'>): string {
-  const words = (element: unknown): string => {
-    const { text, user_id, elements, type } = element as {
-      text?: string;
-      user_id?: string;
-      elements?: unknown[];
-      type: string;
-    };
-    if (elements) return elements.map(words).join(type === 'rich_text_list' ? '\n' : '');
-    return user_id === undefined ? (text ?? '') : `@${user_id}`;
-  };
-  return blocks
-    .flatMap((block) => (block.type === 'rich_text' ? [block.elements.map(words).join('\n')] : []))
-    .join('\n');
 }

@@ -28,7 +28,12 @@ const performers: { readonly [K in ActionKind]: (dispatch: Dispatch, asked: Aske
   'share-concept': async ({ database }, { action, invocation }) => {
     const concept = await ownConcept(database, action.conceptId, invocation.actor);
     await shareConcept(database, concept.id, { sharedWith: action.sharedWith, place: invocation.place });
-    const whose = { nobody: 'yours alone', channel: 'shared with this channel', server: 'shared with this server' };
+    const whose = {
+      nobody: 'yours alone',
+      channel: 'shared with this channel',
+      server: 'shared with this server',
+      everyone: 'shared with everyone, wherever this bot is',
+    };
     return `**${concept.name}** is now ${whose[action.sharedWith]}`;
   },
 
@@ -90,7 +95,8 @@ export async function cancelJob({ database, outbox }: Dispatch, row: JobRow): Pr
 }
 
 function describeConcept({ name, classNoun, method, model, owner, sharedWith }: ConceptSummary): string {
-  const shared = sharedWith === 'nobody' ? '' : `, shared with the ${sharedWith} by ${owner.displayName}`;
+  const whom = { nobody: undefined, channel: 'the channel', server: 'the server', everyone: 'everyone' }[sharedWith];
+  const shared = whom === undefined ? '' : `, shared with ${whom} by ${owner.displayName}`;
   return `- **${name}**, a ${classNoun}, ${method} on \`${model}\`${shared}`;
 }
 

@@ -8,7 +8,7 @@ import type { BlobStore } from '../shared/store.ts';
 
 type ConceptRow = Selectable<ConceptsTable>;
 
-/** Concepts that a person may use at a place: their own, and those shared with its channel or server. */
+/** Concepts that a person may use at a place: their own, and those shared with its channel, its server or everyone. */
 export async function conceptsFor(
   database: Database,
   { actor, place }: { actor: Actor; place: Place },
@@ -18,14 +18,18 @@ export async function conceptsFor(
     .selectAll()
     .where('forgotten_at', 'is', null)
     .where('applied_as', 'is not', null)
-    .where('platform', '=', actor.platform)
-    .where((where) =>
-      where.or([
+    .where((where) => {
+      const ownOrNear = where.or([
         where('owner_id', '=', actor.userId),
         where.and([where('shared_with', '=', 'channel'), where('channel_id', '=', place.channelId)]),
         where.and([where('shared_with', '=', 'server'), where('server_id', '=', place.serverId ?? '')]),
-      ]),
-    )
+      ]);
+      // People, channels and servers are known by the numbers of their platform.
+      return where.or([
+        where('shared_with', '=', 'everyone'),
+        where.and([where('platform', '=', actor.platform), ownOrNear]),
+      ]);
+    })
     .orderBy('name')
     .execute();
   return rows.flatMap((row) => summaryOf(row) ?? []);

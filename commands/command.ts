@@ -44,7 +44,8 @@ export interface ConceptSummary {
   readonly id: string;
   readonly name: string;
   readonly owner: Actor;
-  readonly sharedWith: 'nobody' | 'channel' | 'server';
+  /** `everyone` is whoever this bot talks with, on every platform. */
+  readonly sharedWith: 'nobody' | 'channel' | 'server' | 'everyone';
   readonly classNoun: string;
   readonly model: string;
   readonly method: LessonJob['method'];

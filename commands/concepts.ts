@@ -12,7 +12,12 @@ const OPTIONS = [
     choices: ['list', 'share', 'rename', 'forget'],
   },
   { name: 'name', description: 'Which concept', type: 'text', maxLength: 64, completes: 'concepts' },
-  { name: 'with', description: 'Share: who else may use it', type: 'choice', choices: ['nobody', 'channel', 'server'] },
+  {
+    name: 'with',
+    description: 'Share: who else may use it; everyone is wherever this bot is',
+    type: 'choice',
+    choices: ['nobody', 'channel', 'server', 'everyone'],
+  },
   { name: 'to', description: 'Rename: its new name', type: 'text', maxLength: 32 },
 ] as const satisfies readonly CommandOption[];
 

@@ -117,7 +117,7 @@ export interface ConceptsTable {
   owner_id: string;
   server_id: string | null;
   channel_id: string;
-  shared_with: Generated<'nobody' | 'channel' | 'server'>;
+  shared_with: Generated<'nobody' | 'channel' | 'server' | 'everyone'>;
   class_noun: string;
   model: string;
   method: LessonJob['method'];

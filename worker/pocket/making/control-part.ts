@@ -22,21 +22,30 @@ import { trainingCaption } from './prompts.ts';
 import type { PartLesson, PartOptions, Weights } from './run-part.ts';
 import { trainingScene } from './scenes.ts';
 
-/** Kinds of control networks, each with the configuration that it has in the family. */
-export const CONTROL_NETWORKS = {
-  controlnet: {
-    className: 'ControlNetModel',
-    config: controlnetJson(UNET_JSON, { embeddingChannels: [8, 16, 32, 64], conditioningChannels: 3 }),
-  },
-  // Of a light adapter's features the last two have the same width: two entries make the three that the UNet has levels for.
-  adapter: {
-    className: 'T2IAdapter',
-    config: t2iAdapterJson(
-      parseT2iAdapterConfig({ adapter_type: 'light_adapter', channels: [64, 96], num_res_blocks: 4 }),
-    ),
-  },
-} as const;
-export type ControlNetwork = keyof typeof CONTROL_NETWORKS;
+export const CONTROL_CLASSES = { controlnet: 'ControlNetModel', adapter: 'T2IAdapter' } as const;
+export type ControlNetwork = keyof typeof CONTROL_CLASSES;
+
+/** The configuration that a control network has in the family. */
+export function controlJson(network: ControlNetwork, map: ControlMapKind): Record<string, unknown> {
+  return network === 'controlnet' ? CONTROLNET_JSON : t2iAdapterJson(adapterConfig(map));
+}
+
+const CONTROLNET_JSON = controlnetJson(UNET_JSON, { embeddingChannels: [8, 16, 32, 64], conditioningChannels: 3 });
+
+/** Maps whose colours say something; adapters of the others see one channel, and are half as heavy. */
+const COLOURED: readonly ControlMapKind[] = ['segmentation', 'pose'];
+
+function adapterConfig(map: ControlMapKind) {
+  return parseT2iAdapterConfig({
+    // The UNet begins with a level without attention, as SDXL's does, where features enter behind the downsampler: SDXL's
+    // adapter is the one that makes them of 16 pixels from the start.
+    adapter_type: 'full_adapter_xl',
+    channels: [64, 96, 96, 96],
+    num_res_blocks: 1,
+    downscale_factor: 16,
+    in_channels: COLOURED.includes(map) ? 3 : 1,
+  });
+}
 
 export interface ControlOptions extends PartOptions {
   readonly network: ControlNetwork;
@@ -55,7 +64,7 @@ const POOL = { poolSize: 512, freshPerStep: 8 } as const;
 /** A ControlNet or T2I-Adapter for the finished model, on exact maps that are drawn as they are needed. */
 export async function controlPart(options: ControlOptions): Promise<PartLesson> {
   const { network, map, model, seed, steps = 3000, learningRate = 1e-3 } = options;
-  const lesson = { ...describeLesson(network, model), hasEma: true };
+  const lesson = { ...describeLesson(options), hasEma: true };
   const scenes = scenesFor(map);
   const pool = picturePool({ ...POOL, make: (index) => drawPair(scenes[index % scenes.length]!, options) });
   const samples = await sampleOptions(options);
@@ -74,7 +83,7 @@ export async function controlPart(options: ControlOptions): Promise<PartLesson> 
   };
 }
 
-function describeLesson(network: ControlNetwork, model: ModelFolder): Lesson {
+function describeLesson({ network, map, model }: ControlOptions): Lesson {
   const unet = model.unet.config;
   const options = {
     unet,
@@ -85,10 +94,9 @@ function describeLesson(network: ControlNetwork, model: ModelFolder): Lesson {
     vaeScaleFactor: model.vae.config.vaeScaleFactor,
     hasMask: false,
   } as const;
-  const { config } = CONTROL_NETWORKS[network];
   return network === 'controlnet'
-    ? controlnetLesson(options, parseControlnetConfig(config))
-    : t2iAdapterLesson(options, parseT2iAdapterConfig(config));
+    ? controlnetLesson(options, parseControlnetConfig(CONTROLNET_JSON))
+    : t2iAdapterLesson(options, adapterConfig(map));
 }
 
 /** A ControlNet is the UNet's encoder, and its new layers begin as nothing. */
@@ -141,8 +149,9 @@ function scenesFor(map: ControlMapKind): number[] {
 async function drawExamples(
   pairs: readonly Pair[],
   step: number,
-  { seed, latents, embedder }: ControlOptions,
+  { seed, latents, embedder, ...kind }: ControlOptions,
 ): Promise<Example[]> {
+  const channels = kind.network === 'adapter' ? adapterConfig(kind.map).inChannels : 3;
   // Another stream than the one that the noise of the step comes from.
   const generator = stepGenerator(seed ^ 0x5bd1e995, step);
   const chosen = Array.from({ length: BATCH }, () => pairs[generator.randint(pairs.length)]!);
@@ -152,14 +161,14 @@ async function drawExamples(
       latents: await latents.read(index),
       conditions: {
         [lessonInputs.encoderHiddenStates]: promptCondition(embeds[i]!),
-        [lessonInputs.conditioningImage]: { dims: [3, SIDE, SIDE], data: planes(map) },
+        [lessonInputs.conditioningImage]: { dims: [channels, SIDE, SIDE], data: planes(map, channels) },
       },
     })),
   );
 }
 
-/** @returns [3, SIDE, SIDE] in [0, 1] */
-function planes(rgb: Uint8Array): Float32Array {
+/** @returns [channels, SIDE, SIDE] in [0, 1]; of a grey map all three are equal, and the first is enough */
+function planes(rgb: Uint8Array, channels: number): Float32Array {
   const area = SIDE * SIDE;
-  return Float32Array.from({ length: 3 * area }, (_, i) => rgb[(i % area) * 3 + Math.floor(i / area)]! / 255);
+  return Float32Array.from({ length: channels * area }, (_, i) => rgb[(i % area) * 3 + Math.floor(i / area)]! / 255);
 }

@@ -12,7 +12,7 @@ import { learnedNames } from '../../training/text-to-image-lesson.ts';
 import { CONTROL_MAPS, type ControlMapKind } from '../renderer/control-maps.ts';
 import { basePart } from './base-part.ts';
 import { MODEL_INDEX_JSON, SCHEDULER_JSON, textEncoderJson, UNET_JSON, VAE_JSON } from './configs.ts';
-import { CONTROL_NETWORKS, type ControlNetwork, controlPart } from './control-part.ts';
+import { CONTROL_CLASSES, type ControlNetwork, controlJson, controlPart } from './control-part.ts';
 import { openSceneLatents } from './latents.ts';
 import { openPromptEmbedder } from './prompt-embedder.ts';
 import { type PartLesson, runPart, type Weights } from './run-part.ts';
@@ -149,7 +149,8 @@ async function makeControl(
     const start = options.goesOn ? await loadWeights(folder) : undefined;
     const part = await controlPart({ ...options, network, map, model, latents, embedder, start });
     const { trained, steps } = await run(name, part, options);
-    await savePart({ folder, ...CONTROL_NETWORKS[network] }, part.lesson.trainables, trained);
+    const target = { folder, className: CONTROL_CLASSES[network], config: controlJson(network, map) };
+    await savePart(target, part.lesson.trainables, trained);
     return steps;
   } finally {
     await latents.close();

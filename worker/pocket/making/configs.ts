@@ -20,7 +20,7 @@ export const TOKENS = 32;
 
 export const UNET_JSON = {
   act_fn: 'silu',
-  attention_head_dim: [2, 3, 3],
+  attention_head_dim: [4, 6, 6],
   block_out_channels: [64, 96, 96],
   cross_attention_dim: 96,
   down_block_types: ['DownBlock2D', 'CrossAttnDownBlock2D', 'DownBlock2D'],

@@ -2,14 +2,21 @@ import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { loadConfig } from '../../../shared/config.ts';
+import type { ControlRequest } from '../../../worker/diffusion/controls.ts';
 import { openModelFolder } from '../../../worker/diffusion/model-folder.ts';
 import { StableDiffusion } from '../../../worker/diffusion/stable-diffusion.ts';
 import { resolveModel } from '../../../worker/models/registry.ts';
 import { POCKET_FOLDER } from '../../../worker/pocket/folder.ts';
+import { plainPrompt } from '../../../worker/pocket/renderer/captions.ts';
+import { renderControlMap } from '../../../worker/pocket/renderer/control-maps.ts';
+import { describeScene } from '../../../worker/pocket/renderer/scene.ts';
+import { float32Tensor } from '../../../worker/runtime/session.ts';
 import { floats } from '../../support/tiny-models.ts';
 
 /** What the family may weigh in a clone. */
 const LIMIT_BYTES = 24 * 2 ** 20;
+
+const AREA = 128 * 128;
 
 let pipeline: StableDiffusion;
 beforeAll(async () => {
@@ -19,9 +26,9 @@ beforeAll(async () => {
 afterAll(() => pipeline.dispose());
 
 /** RGB planes of a picture, in [-1, 1]. */
-async function picture(prompt: string, seed: number): Promise<Float32Array> {
+async function picture(prompt: string, seed: number, controls: readonly ControlRequest[] = []): Promise<Float32Array> {
   const size = { width: 128, height: 128, numInferenceSteps: 12, guidanceScale: 3 };
-  const loop = pipeline.generate({ prompt, seed, ...size });
+  const loop = pipeline.generate({ prompt, seed, controls, ...size });
   for (let next = await loop.next(); ; next = await loop.next()) if (next.done) return floats(next.value.image);
 }
 
@@ -54,6 +61,41 @@ describe('the shipped pocket model', () => {
     expect(again).toEqual(first);
     expect(other.some((value, i) => Math.abs(value - first[i]!) > 0.5)).toBe(true);
   });
+});
+
+/** A sketch of a scene, as a control of this scale. */
+async function sketchControl(sketch: Uint8Array, conditioningScale: number): Promise<ControlRequest> {
+  return {
+    kind: 'controlnet',
+    folder: await resolveModel('pocket/sketch', loadConfig({}), 'controlnet'),
+    loadImage: async (channels) => {
+      const image = Float32Array.from({ length: channels * AREA }, (_, i) => sketch[3 * (i % AREA)]! / 255);
+      return float32Tensor(image, [1, channels, 128, 128]);
+    },
+    conditioningScale,
+    controlGuidanceStart: 0,
+    controlGuidanceEnd: 1,
+    isGuessMode: false,
+  };
+}
+
+/** How much darker a picture is under the lines of a sketch than beside them. */
+function inkUnder(sketch: Uint8Array, image: Float32Array): number {
+  const brightness = (isLine: boolean) => {
+    const pixels = Array.from({ length: AREA }, (_, i) => i).filter((i) => sketch[3 * i]! > 127 === isLine);
+    return pixels.reduce((sum, i) => sum + image[i]! + image[AREA + i]! + image[2 * AREA + i]!, 0) / 3 / pixels.length;
+  };
+  return brightness(false) - brightness(true);
+}
+
+test('a shipped ControlNet draws its ink where the sketch has lines, and nothing changes at scale 0', async () => {
+  const scene = describeScene(2002);
+  const sketch = await renderControlMap(scene, 'sketch');
+  const prompt = plainPrompt(scene.described);
+  const free = await picture(prompt, 3);
+  expect(await picture(prompt, 3, [await sketchControl(sketch, 0)])).toEqual(free);
+  const steered = await picture(prompt, 3, [await sketchControl(sketch, 1)]);
+  expect(inkUnder(sketch, steered)).toBeGreaterThan(inkUnder(sketch, free) + 0.3);
 });
 
 test('the pocket family is no heavier than a clone can bear', () => {

@@ -13,6 +13,7 @@ import { lessonInputs } from '../training/lessons.ts';
 import { modelKey } from '../training/model-key.ts';
 import { cropMask, cropOrigin, cropPhoto, drawCrop } from '../training/photo-crop.ts';
 import { loadPhotos, type Photo } from '../training/photos.ts';
+import { promptTokens } from '../training/prompt-tokens.ts';
 import type { Condition, Conditions, Example } from '../training/samples.ts';
 
 export interface ExampleOptions {
@@ -26,6 +27,8 @@ export interface ExampleOptions {
   readonly instanceMasks?: string | undefined;
   /** Undefined for a lesson that makes its prompts itself. */
   readonly instancePrompt: string | undefined;
+  /** Whether the lesson encodes its prompts itself, from tokens. */
+  readonly hasTextEncoders?: boolean | undefined;
   /** Control images named like the instance pictures. */
   readonly conditioningImages?: string | undefined;
   readonly prior?: PriorOptions | undefined;
@@ -69,37 +72,40 @@ export async function prepareExamples(options: ExampleOptions): Promise<LessonEx
   onMessage(`Encoding ${photos.length + classPhotos.length} pictures at ${resolution} x ${resolution}`);
   const vae = new VaeCodec(model.vae, { ...session, dtype: 'float32' });
   const generator = new RandomGenerator(options.seed);
-  const toExample = (prompt: PromptEmbeds | undefined, controls?: readonly Photo[]) => (photo: Photo, i: number) =>
+  const toExample = (prompt: Conditions | undefined, controls?: readonly Photo[]) => (photo: Photo, i: number) =>
     encodeExample(vae, photo, {
       prompt,
       control: controls?.[i],
       generator,
       centerCrop: options.centerCrop,
       hasMask: options.instanceMasks !== undefined,
+      hasTimeIds: model.unet.config.addition !== undefined,
     });
   const instances = await inOrder(photos, toExample(prompts.instance, conditioning));
   const classes = prompts.class ? await inOrder(classPhotos, toExample(prompts.class)) : [];
   await vae.dispose();
   const files = [...photos, ...(conditioning ?? []), ...classPhotos].map(({ file }) => file);
-  return { instances, classes, emptyPrompt: prompts.empty ? promptConditions(prompts.empty) : {}, files };
+  return { instances, classes, emptyPrompt: prompts.empty ?? {}, files };
 }
 
 interface LessonPrompts {
-  readonly instance?: PromptEmbeds;
-  readonly class?: PromptEmbeds | undefined;
-  readonly empty?: PromptEmbeds;
+  readonly instance?: Conditions;
+  readonly class?: Conditions | undefined;
+  readonly empty?: Conditions;
 }
 
-async function encodePrompts({ model, session, prior, instancePrompt }: ExampleOptions): Promise<LessonPrompts> {
+async function encodePrompts(options: ExampleOptions): Promise<LessonPrompts> {
+  const { model, session, prior, instancePrompt } = options;
   if (instancePrompt === undefined) return {};
+  const encodeAll = async (encode: (prompt: string) => Promise<Conditions>) => ({
+    instance: await encode(instancePrompt),
+    class: prior && (await encode(prior.classPrompt)),
+    empty: await encode(''),
+  });
+  if (options.hasTextEncoders) return encodeAll((prompt) => promptTokens(prompt, model));
   const encoder = await PromptEncoder.load(model, { ...session, dtype: 'float32' });
-  const encode = (prompt: string) => encoder.encode({ prompt });
   try {
-    return {
-      instance: await encode(instancePrompt),
-      class: prior && (await encode(prior.classPrompt)),
-      empty: await encode(''),
-    };
+    return await encodeAll(async (prompt) => promptConditions(await encoder.encode({ prompt })));
   } finally {
     await encoder.dispose();
   }
@@ -158,21 +164,22 @@ async function generateClassImages(prior: PriorOptions, options: ExampleOptions)
 }
 
 interface EncodeOptions {
-  readonly prompt: PromptEmbeds | undefined;
+  readonly prompt: Conditions | undefined;
   readonly control: Photo | undefined;
   readonly generator: RandomGenerator;
   readonly centerCrop: boolean;
   readonly hasMask: boolean;
+  readonly hasTimeIds: boolean;
 }
 
 async function encodeExample(vae: VaeCodec, photo: Photo, options: EncodeOptions): Promise<Example> {
-  const { prompt, control, generator, centerCrop, hasMask } = options;
+  const { prompt, control, generator, centerCrop, hasMask, hasTimeIds } = options;
   const origin = cropOrigin(photo, centerCrop ? 'center' : drawCrop(photo, generator));
   const pixels = cropPhoto(photo, origin);
   const side = Math.sqrt(pixels.length / 3);
   const latents = await vae.encode(float32Tensor(pixels, [1, 3, side, side]), (count) => generator.randn(count));
-  const conditions: Record<string, Condition> = prompt ? promptConditions(prompt) : {};
-  if (prompt?.textEmbeds) {
+  const conditions: Record<string, Condition> = { ...prompt };
+  if (hasTimeIds) {
     const { width, height } = photo.originalSize;
     const sizes = [height, width, origin.y, origin.x, side, side];
     conditions[lessonInputs.timeIds] = { dims: [sizes.length], data: Float32Array.from(sizes) };
@@ -190,10 +197,7 @@ async function encodeExample(vae: VaeCodec, photo: Photo, options: EncodeOptions
   return { latents: latents.data as Float32Array, conditions };
 }
 
-function promptConditions({
-  promptEmbeds,
-  textEmbeds,
-}: PromptEmbeds): Record<string, { dims: number[]; data: Float32Array }> {
+function promptConditions({ promptEmbeds, textEmbeds }: PromptEmbeds): Conditions {
   const own = (tensor: PromptEmbeds['promptEmbeds']) => ({
     dims: tensor.dims.slice(1),
     data: tensor.data as Float32Array,

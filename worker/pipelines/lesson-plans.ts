@@ -22,7 +22,7 @@ import {
   fineTuneLesson,
   INVERSION_NAME,
   type LessonOptions,
-  LORA_TARGETS,
+  learnedName,
   loraLesson,
   loraTensorNames,
   t2iAdapterLesson,
@@ -37,6 +37,7 @@ import { saveEmbedding } from '../training/save-embedding.ts';
 import { saveLora } from '../training/save-lora.ts';
 import { saveModelFolder, saveNetworkFolder } from '../training/save-network.ts';
 import type { SettingsOf, TrainingMethod, TrainingSettings } from '../training/settings.ts';
+import type { TrainedTensors } from '../training/trained-tensors.ts';
 import type { Lesson } from '../training/trainer.ts';
 import type { Learned, TaughtParts } from './taught-parts.ts';
 
@@ -100,16 +101,45 @@ async function fineTunePlan({
   lesson: options,
 }: PlanOptions<'dreambooth' | 'fine-tune'>): Promise<LessonPlan> {
   const lesson = { ...fineTuneLesson(options), hasEma: settings.useEma };
+  const components = learningComponents(model, options);
   const save = async (trained: ReadonlyMap<string, Float32Array>, out: string) => {
-    const unet = withShapes(lesson.trainables, trained);
-    await saveModelFolder({ source: model.folder, target: out }, { unet }, { dtype: 'F32' });
+    const learned = withShapes(lesson.trainables, trained);
+    const byComponent = components.map((component) => [component.name, tensorsOf(component, learned)]);
+    await saveModelFolder({ source: model.folder, target: out }, Object.fromEntries(byComponent), { dtype: 'F32' });
     return out;
   };
-  const apply = (learned: Learned) => {
-    const unet = { ...model.unet, checkpoint: withLearned(model.unet.checkpoint, learned) };
-    return { model: { ...model, unet } };
-  };
-  return { lesson, initial: await loadUnet(model, lesson.trainables), checkpoints: {}, apply, save };
+  const initial = new Map<string, Float32Array>();
+  for (const component of components) await loadLearned(component, lesson.trainables, initial);
+  const apply = (learned: Learned) => ({ model: withLearnedParts(model, options, learned) });
+  return { lesson, initial, checkpoints: {}, apply, save };
+}
+
+interface LearningComponent {
+  readonly name: string;
+  readonly checkpoint: Checkpoint;
+}
+
+/** The UNet, and the text encoders where they learn. */
+function learningComponents(model: ModelFolder, options: LessonOptions): LearningComponent[] {
+  const encoders = options.textEncoders ? model.textEncoders : [];
+  return [unetOf(model), ...encoders.map(({ component, checkpoint }) => ({ name: component, checkpoint }))];
+}
+
+function withLearnedParts(model: ModelFolder, options: LessonOptions, learned: Learned): ModelFolder {
+  const taught = new Map(
+    learningComponents(model, options).map(({ name, checkpoint }) => {
+      return [name, withLearned(checkpoint, learned, (tensor) => learnedName(name, tensor))];
+    }),
+  );
+  const unet = { ...model.unet, checkpoint: taught.get(denoiserComponents.unet) ?? model.unet.checkpoint };
+  const textEncoders = model.textEncoders.map((encoder) => {
+    return { ...encoder, checkpoint: taught.get(encoder.component) ?? encoder.checkpoint };
+  });
+  return { ...model, unet, textEncoders };
+}
+
+function unetOf({ unet }: ModelFolder): LearningComponent {
+  return { name: denoiserComponents.unet, checkpoint: unet.checkpoint };
 }
 
 async function loraPlan({
@@ -126,11 +156,11 @@ async function loraPlan({
     return [name, name.endsWith(':down') ? generator.randn(size).map((value) => value / rank) : new Float32Array(size)];
   });
   const networkModules = loraModulesOf(model);
-  const modules = networkModules.filter(({ target, path }) => target === 'unet' && LORA_TARGETS.test(path));
   const lorasOf = (trained: ReadonlyMap<string, Float32Array>) =>
-    modules.map(({ target, path }) => {
-      const [down, up] = [trained.get(loraTensorNames.down(path))!, trained.get(loraTensorNames.up(path))!];
-      return { target, path, rank, alpha, down, up };
+    networkModules.flatMap(({ target, path }) => {
+      const name = learnedName(target, path);
+      const [down, up] = [trained.get(loraTensorNames.down(name)), trained.get(loraTensorNames.up(name))];
+      return down && up ? [{ target, path, rank, alpha, down, up }] : [];
     });
   const apply = ({ values }: Learned) => {
     return { loras: [{ weights: lorasOf(values).map((lora) => ({ ...lora, scale: alpha / rank })), scale: 1 }] };
@@ -145,7 +175,7 @@ async function loraPlan({
     }
     return file;
   };
-  return { lesson, initial: new Map(initial), checkpoints: frozenUnet(model), apply, save };
+  return { lesson, initial: new Map(initial), checkpoints: frozenNetworks(model, options), apply, save };
 }
 
 /** Widths of the published ControlNets' image embedding. */
@@ -159,7 +189,8 @@ async function controlnetPlan({ model, lesson: options, generator }: PlanOptions
   const isZero = (name: string) =>
     /^controlnet_(down_blocks|mid_block)|^controlnet_cond_embedding\.conv_out/.test(name);
   const copied = lesson.trainables.filter(({ name }) => !name.startsWith('controlnet_'));
-  const initial = new Map(await loadUnet(model, copied));
+  const initial = new Map<string, Float32Array>();
+  await loadLearned(unetOf(model), copied, initial);
   for (const { name, shape } of lesson.trainables.filter(({ name }) => !initial.has(name))) {
     initial.set(
       name,
@@ -294,14 +325,35 @@ function frozenUnet({ unet }: ModelFolder): Record<string, Checkpoint> {
   return { [denoiserComponents.unet]: unet.checkpoint };
 }
 
-async function loadUnet({ unet }: ModelFolder, trainables: readonly Trainable[]): Promise<Map<string, Float32Array>> {
-  const { tensors } = await findComponentWeights(unet.checkpoint.folder);
-  const values = new Map<string, Float32Array>();
-  for (const { name } of trainables) values.set(name, await loadTensor(tensors.get(name)!));
-  return values;
+/** Checkpoints of the networks that a LoRA changes. */
+function frozenNetworks(model: ModelFolder, options: LessonOptions): Record<string, Checkpoint> {
+  return Object.fromEntries(learningComponents(model, options).map(({ name, checkpoint }) => [name, checkpoint]));
 }
 
-function withShapes(trainables: readonly Trainable[], trained: ReadonlyMap<string, Float32Array>) {
+/** Adds the stored values of what learns of a component. */
+async function loadLearned(
+  { name: component, checkpoint }: LearningComponent,
+  trainables: readonly Trainable[],
+  initial: Map<string, Float32Array>,
+): Promise<void> {
+  const shapes = new Map(trainables.map(({ name, shape }) => [name, shape]));
+  for (const [name, stored] of checkpoint.parameters) {
+    const shape = shapes.get(learnedName(component, name));
+    if (shape) initial.set(learnedName(component, name), await loadTensor({ ...stored, name, shape }));
+  }
+}
+
+/** What a component learned, by the names of its checkpoint. */
+function tensorsOf({ name: component, checkpoint }: LearningComponent, learned: TrainedTensors): TrainedTensors {
+  return new Map(
+    [...checkpoint.parameters.keys()].flatMap((name) => {
+      const tensor = learned.get(learnedName(component, name));
+      return tensor ? [[name, tensor] as const] : [];
+    }),
+  );
+}
+
+function withShapes(trainables: readonly Trainable[], trained: ReadonlyMap<string, Float32Array>): TrainedTensors {
   return new Map(trainables.map(({ name, shape }) => [name, { shape, values: trained.get(name)! }]));
 }
 

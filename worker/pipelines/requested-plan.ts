@@ -1,4 +1,7 @@
+import type { ModelFolder } from '../diffusion/model-folder.ts';
 import { RandomGenerator } from '../runtime/random.ts';
+import type { LessonOptions } from '../training/lessons.ts';
+import type { TrainingSettings } from '../training/settings.ts';
 import { type LessonPlan, planLesson } from './lesson-plans.ts';
 import { batchOf, type TrainRequest, targetOf } from './train-request.ts';
 
@@ -22,6 +25,16 @@ export function requestedPlan(
       tokens: model.textEncoders[0]!.config.maxPositionEmbeddings,
       vaeScaleFactor,
       hasMask,
+      textEncoders: textEncodersOf(model, settings),
     },
   });
+}
+
+/** A rate and a decay of its own for the text encoder: at the UNet's rate it forgets words within a lesson. */
+function textEncodersOf({ textEncoders }: ModelFolder, settings: TrainingSettings): LessonOptions['textEncoders'] {
+  if (!('trainTextEncoder' in settings) || !settings.trainTextEncoder) return undefined;
+  const weightDecay =
+    settings.method === 'dreambooth-lora' ? settings.adamWeightDecayTextEncoder : settings.adamWeightDecay;
+  const group = { learningRateScale: settings.textEncoderLr / settings.learningRate, weightDecay };
+  return { encoders: textEncoders, group };
 }

@@ -39,6 +39,7 @@ export async function* train(request: TrainRequest): AsyncGenerator<LessonEvent,
     resolution: settings.resolution,
     centerCrop: settings.centerCrop,
     instancePrompt: prompt,
+    hasTextEncoders: 'trainTextEncoder' in settings && settings.trainTextEncoder,
     prior,
   });
   const samples = { ...sampleOptions(request, { examples, target: targetOf(model) }), variants: plan.variants };
@@ -55,7 +56,6 @@ export async function* train(request: TrainRequest): AsyncGenerator<LessonEvent,
 /** Settings that exist in the published scripts and not yet here are refused, never ignored. */
 function refuseUnsupported(settings: TrainingSettings): void {
   const unsupported: readonly (readonly [flag: string, isAsked: boolean])[] = [
-    ['--train-text-encoder', 'trainTextEncoder' in settings && settings.trainTextEncoder],
     ['--mixed-precision fp16', settings.mixedPrecision !== 'no'],
     ['--gradient-checkpointing', settings.gradientCheckpointing],
   ];

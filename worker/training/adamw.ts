@@ -3,6 +3,7 @@ import {
   concat,
   constant,
   div,
+  expand,
   greater,
   input,
   mul,
@@ -41,6 +42,15 @@ export interface Trainable {
   readonly shape: readonly number[];
   /** Input that stands for it in the description, float32. */
   readonly value: Value;
+  /** What it learns by in place of the optimizer's settings. */
+  readonly group?: ParameterGroup | undefined;
+}
+
+/** Tensors that learn at a rate and decay of their own, such as a text encoder's. */
+export interface ParameterGroup {
+  /** Multiplies the schedule's learning rate; 1 by default. */
+  readonly learningRateScale?: number;
+  readonly weightDecay?: number;
 }
 
 /** Scalars of one step that the host computes: the schedule's learning rate, 1 - β^t of both moments, and EMA's decay. */
@@ -69,7 +79,7 @@ export interface AdamwStep {
  * Emits one AdamW step in the order of torch.optim.AdamW: decay, moments, then the update
  * p ← p·(1 - lr·wd) - lr·(m/(1 - β1^t)) / (√(v/(1 - β2^t)) + ε).
  * All trainables lie in one vector, so that the optimizer is a score of nodes however many tensors learn; the description
- * reads its tensors as slices of it.
+ * reads its tensors as slices of it. Neighbours that learn alike make a segment of the vector.
  * @see Loshchilov and Hutter 2019 (arXiv 1711.05101), algorithm 2
  */
 export function adamwStep(
@@ -86,6 +96,7 @@ export function adamwStep(
   ];
   const fedScalar = (name: string) => input(name, { shape: [], dtype: 'float32' });
   const learningRate = fedScalar(adamwInputs.learningRate);
+  const segments = segmentsOf(trainables, options);
   const correction1 = fedScalar(adamwInputs.biasCorrection1);
   const correction2 = fedScalar(adamwInputs.biasCorrection2);
   const whole = concat(
@@ -97,9 +108,11 @@ export function adamwStep(
   const number = (value: number) => constant([value], [], 'float32');
   const nextFirst = add(mul(first, number(options.beta1)), mul(gradient, number(1 - options.beta1)));
   const nextSecond = add(mul(second, number(options.beta2)), mul(mul(gradient, gradient), number(1 - options.beta2)));
-  const decayed = mul(parameters, sub(number(1), mul(learningRate, number(options.weightDecay))));
+  const rateOf = ({ learningRateScale }: Segment) => mul(learningRate, number(learningRateScale));
+  const kept = perSegment(segments, (segment) => sub(number(1), mul(rateOf(segment), number(segment.weightDecay))));
   const denominator = add(sqrt(div(nextSecond, correction2)), number(options.epsilon));
-  const next = sub(decayed, mul(learningRate, div(div(nextFirst, correction1), denominator)));
+  const change = mul(perSegment(segments, rateOf), div(div(nextFirst, correction1), denominator));
+  const next = sub(mul(parameters, kept), change);
   const names = ['grad_norm', ...Object.keys(reported)];
   const [nextParameters, after1, after2, ...values] = rewrite(
     [next, nextFirst, nextSecond, gradNorm, ...Object.values(reported)],
@@ -116,6 +129,33 @@ export function adamwStep(
     perStep: [learningRate, correction1, correction2, ...(ema ? [ema.decay] : [])],
     reported: Object.fromEntries(names.map((name, i) => [name, values[i]!])),
   };
+}
+
+/** A stretch of the vectors whose elements learn alike. */
+interface Segment extends Required<ParameterGroup> {
+  readonly size: number;
+}
+
+function segmentsOf(trainables: readonly Trainable[], { weightDecay }: AdamwOptions): Segment[] {
+  const segments: Segment[] = [];
+  for (const { shape, group } of trainables) {
+    const own = { learningRateScale: group?.learningRateScale ?? 1, weightDecay: group?.weightDecay ?? weightDecay };
+    const last = segments.at(-1);
+    const isAlike = last?.learningRateScale === own.learningRateScale && last.weightDecay === own.weightDecay;
+    const size = elementCount(shape) + (isAlike ? last.size : 0);
+    segments.splice(isAlike ? -1 : segments.length, 1, { ...own, size });
+  }
+  return segments;
+}
+
+/** A scalar where all elements learn alike, else one number for each element. */
+function perSegment(segments: readonly Segment[], make: (segment: Segment) => Value): Value {
+  const [first] = segments;
+  if (first && segments.length === 1) return make(first);
+  return concat(
+    segments.map((segment) => expand(reshape(make(segment), [1]), [segment.size])),
+    0,
+  );
 }
 
 /** ema ← ema - (1 - d)·(ema - p), as diffusers' EMAModel. */

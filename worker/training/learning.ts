@@ -1,14 +1,14 @@
 import { input } from '../graph/operators.ts';
 import type { Value } from '../graph/value.ts';
-import type { Trainable } from './adamw.ts';
+import type { ParameterGroup, Trainable } from './adamw.ts';
 
 /** Tensors that learn, by name; asked for twice, a name gives the same value. */
 export function learnNamed() {
   const trainables: Trainable[] = [];
   const known = new Map<string, Value>();
-  const learn = (name: string, shape: readonly number[]): Value => {
+  const learn = (name: string, shape: readonly number[], group?: ParameterGroup): Value => {
     const value = known.get(name) ?? input(name, { shape, dtype: 'float32' });
-    if (!known.has(name)) trainables.push({ name, shape, value });
+    if (!known.has(name)) trainables.push({ name, shape, value, group });
     known.set(name, value);
     return value;
   };

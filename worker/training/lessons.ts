@@ -1,7 +1,7 @@
 /** The lessons of each method, described: which tensors learn, from which inputs, towards which loss. */
 import { cast, constant, greater, input, mul } from '../graph/operators.ts';
 import { Scope } from '../graph/scope.ts';
-import type { Value } from '../graph/value.ts';
+import { topologicalOrder, type Value } from '../graph/value.ts';
 import { type ClipTextConfig, clipTextEncoder } from '../networks/clip.ts';
 import { type ControlnetConfig, controlnet } from '../networks/controlnet.ts';
 import { denoiserComponents } from '../networks/denoiser.ts';
@@ -9,9 +9,17 @@ import type { TimeConditions } from '../networks/embeddings.ts';
 import { type T2iAdapterConfig, t2iAdapter } from '../networks/t2i-adapter.ts';
 import { type UnetControls, unet } from '../networks/unet.ts';
 import { SIZE_IDS, type UnetConfig } from '../networks/unet-config.ts';
-import type { Trainable } from './adamw.ts';
+import type { ParameterGroup, Trainable } from './adamw.ts';
 import { diffusionLoss, type LossTarget } from './diffusion-loss.ts';
-import { learnEverything, learnNamed } from './learning.ts';
+import { learnNamed } from './learning.ts';
+import {
+  type EncoderHooks,
+  encodedPrompt,
+  fedPrompt,
+  type LessonPrompt,
+  promptInputs,
+  type TextEncoderPart,
+} from './lesson-prompt.ts';
 import type { Lesson } from './trainer.ts';
 
 export interface LessonOptions {
@@ -26,12 +34,13 @@ export interface LessonOptions {
   readonly vaeScaleFactor: number;
   /** Whether the error counts only where the photos' masks show the subject. */
   readonly hasMask: boolean;
+  /** Text encoders that learn beside the UNet, and by what; undefined where prompts are fed as embeds. */
+  readonly textEncoders?: { readonly encoders: readonly TextEncoderPart[]; readonly group: ParameterGroup } | undefined;
 }
 
 /** Names of the inputs that a lesson reads beside those of the loss. */
 export const lessonInputs = {
-  encoderHiddenStates: 'encoder_hidden_states',
-  textEmbeds: 'text_embeds',
+  ...promptInputs,
   timeIds: 'time_ids',
   conditioningImage: 'conditioning_image',
 } as const;
@@ -42,13 +51,22 @@ export const loraTensorNames = {
   up: (path: string) => `${path}:up`,
 } as const;
 
-/** The attention projections that the published scripts train. */
-export const LORA_TARGETS = /\.attn\d\.to_(q|k|v|out\.0)$/;
+/** The attention projections that the published scripts train, of the UNet and of the text encoders. */
+const LORA_TARGETS = /\.attn\d\.to_(q|k|v|out\.0)$|\.self_attn\.(q|k|v|out)_proj$/;
 
-/** Full fine-tuning: every tensor of the UNet learns, under its checkpoint name. */
+/** Name under which a tensor or module of a component learns: the UNet's by its name in the checkpoint. */
+export function learnedName(component: string, name: string): string {
+  return component === denoiserComponents.unet ? name : `${component}:${name}`;
+}
+
+/** Full fine-tuning: every tensor of the UNet learns, and of the text encoders where they are part of the lesson. */
 export function fineTuneLesson(options: LessonOptions): Lesson {
-  const learning = learnEverything();
-  return unetLesson(options, { unetScope: unetScope({ substitute: learning.substitute }), learning });
+  const learning = learnNamed();
+  const group = options.textEncoders?.group;
+  const encoderHooks: EncoderHooks = (component) => ({
+    substitute: (name, shape) => learning.learn(learnedName(component, name), shape, group),
+  });
+  return unetLesson(options, { unetScope: unetScope({ substitute: learning.learn }), learning, encoderHooks });
 }
 
 /** LoRA: low-rank changes of the attention projections learn, scaled by alpha / rank. */
@@ -57,22 +75,29 @@ export function loraLesson(
   { loraRank, loraAlpha }: { loraRank: number; loraAlpha: number },
 ): Lesson {
   const learning = learnNamed();
-  const lora = (path: string, [out, features]: readonly number[]) =>
-    LORA_TARGETS.test(path)
-      ? {
-          down: learning.learn(loraTensorNames.down(path), [loraRank, features!]),
-          up: scaled(learning.learn(loraTensorNames.up(path), [out!, loraRank]), loraAlpha / loraRank),
-        }
-      : undefined;
-  return unetLesson(options, { unetScope: unetScope({ lora }), learning });
+  const loraOf = (component: string, group?: ParameterGroup) => {
+    return (path: string, [out, features]: readonly number[]) => {
+      if (!LORA_TARGETS.test(path)) return undefined;
+      const name = learnedName(component, path);
+      const down = learning.learn(loraTensorNames.down(name), [loraRank, features!], group);
+      const up = learning.learn(loraTensorNames.up(name), [out!, loraRank], group);
+      return { down, up: scaled(up, loraAlpha / loraRank) };
+    };
+  };
+  const encoderHooks: EncoderHooks = (component) => ({ lora: loraOf(component, options.textEncoders?.group) });
+  return unetLesson(options, {
+    unetScope: unetScope({ lora: loraOf(denoiserComponents.unet) }),
+    learning,
+    encoderHooks,
+  });
 }
 
 /** ControlNet: a copy of the UNet's encoder learns to follow the conditioning image, the UNet is frozen. */
 export function controlnetLesson(options: LessonOptions, config: ControlnetConfig): Lesson {
-  const learning = learnEverything();
+  const learning = learnNamed();
   const image = conditioningImage(options, config.conditioningChannels);
   const component = denoiserComponents.controlnet(0);
-  const scope = new Scope({ name: component, dtype: 'float32', substitute: learning.substitute });
+  const scope = new Scope({ name: component, dtype: 'float32', substitute: learning.learn });
   const controls: Controls = (inputs) => ({
     controlnet: controlnet(scope, config, {
       ...inputs,
@@ -86,9 +111,9 @@ export function controlnetLesson(options: LessonOptions, config: ControlnetConfi
 
 /** T2I-Adapter: the adapter learns, the UNet is frozen. */
 export function t2iAdapterLesson(options: LessonOptions, config: T2iAdapterConfig): Lesson {
-  const learning = learnEverything();
+  const learning = learnNamed();
   const image = conditioningImage(options, config.inChannels);
-  const scope = new Scope({ name: denoiserComponents.adapter(0), dtype: 'float32', substitute: learning.substitute });
+  const scope = new Scope({ name: denoiserComponents.adapter(0), dtype: 'float32', substitute: learning.learn });
   const controls: Controls = () => ({
     adapterFeatures: t2iAdapter(scope, config, { image, conditioningScale: one() }),
   });
@@ -119,12 +144,9 @@ export function textualInversionLesson(options: LessonOptions, config: ClipTextC
   const isInverted = greater(cast(marks, 'float32'), constant([0], [], 'float32'));
   const scope = new Scope({ name: 'text_encoder', dtype: 'float32' });
   const { lastHiddenState } = clipTextEncoder(scope, config, { inputIds, inverted: { table, rows, isInverted } });
-  return unetLesson(options, {
-    unetScope: unetScope({}),
-    learning,
-    encoderHiddenStates: lastHiddenState,
-    further: [inputIds, rows, marks],
-  });
+  const encode = () => ({ encoderHiddenStates: lastHiddenState, textEmbeds: undefined });
+  const prompt = { perStep: [inputIds, rows, marks], encode };
+  return unetLesson(options, { unetScope: unetScope({}), learning, prompt });
 }
 
 type Controls = (inputs: TimeConditions & { sample: Value; encoderHiddenStates: Value }) => UnetControls;
@@ -133,41 +155,40 @@ interface LessonParts {
   readonly unetScope: Scope;
   readonly learning: { readonly trainables: readonly Trainable[] };
   readonly controls?: Controls;
-  /** The prompt as a value of the graph; fed as it is by default. */
-  readonly encoderHiddenStates?: Value;
-  /** Inputs that the controls or the prompt read. */
+  /** By default the prompt is fed as embeds, or encoded by the text encoders that learn. */
+  readonly prompt?: LessonPrompt;
+  readonly encoderHooks?: EncoderHooks;
+  /** Inputs that the controls read. */
   readonly further?: readonly Value[];
 }
 
-function unetLesson(
-  options: LessonOptions,
-  { unetScope: scope, learning, controls, further = [], encoderHiddenStates: ownPrompt }: LessonParts,
-): Lesson {
-  const { unet: config, batch, latentSide, target, tokens } = options;
-  const float = (name: string, ...shape: number[]) => input(name, { shape: [batch, ...shape], dtype: 'float32' });
-  const encoderHiddenStates =
-    ownPrompt ?? float(lessonInputs.encoderHiddenStates, tokens, config.crossAttentionDim[0]!);
-  const textEmbeds = config.addition && float(lessonInputs.textEmbeds, config.addition.textEmbedDim);
-  const timeIds = config.addition && float(lessonInputs.timeIds, SIZE_IDS);
+function unetLesson(options: LessonOptions, parts: LessonParts): Lesson {
+  const { unet: config, batch, latentSide, target } = options;
+  const { unetScope: scope, learning, controls, prompt = promptOf(options), encoderHooks, further = [] } = parts;
+  const timeIds = config.addition && input(lessonInputs.timeIds, { shape: [batch, SIZE_IDS], dtype: 'float32' });
   const { loss, sampleLosses, perStep } = diffusionLoss({
     batch,
     latentShape: [config.outChannels, latentSide, latentSide],
     target,
     hasMask: options.hasMask,
     predict: (sample, timestep) => {
-      const inputs = { sample, timestep, encoderHiddenStates, textEmbeds, timeIds };
+      const inputs = { sample, timestep, timeIds, ...prompt.encode([0, batch], encoderHooks) };
       return unet(scope, config, inputs, controls?.(inputs));
     },
   });
-  const conditions = [ownPrompt ? undefined : encoderHiddenStates, textEmbeds, timeIds].filter(
-    (value) => value !== undefined,
-  );
+  // SDXL reads no more than the layer before the last of its first text encoder: the rest of it has nothing to learn.
+  const read = new Set(topologicalOrder([loss]));
   return {
-    trainables: learning.trainables,
+    trainables: learning.trainables.filter(({ value }) => read.has(value)),
     loss,
-    perStep: [...perStep, ...conditions, ...further],
+    perStep: [...perStep, ...prompt.perStep, ...(timeIds ? [timeIds] : []), ...further],
     reported: { sampleLosses },
   };
+}
+
+function promptOf(options: LessonOptions): LessonPrompt {
+  const { textEncoders } = options;
+  return textEncoders ? encodedPrompt(options, textEncoders.encoders) : fedPrompt(options);
 }
 
 function unetScope(hooks: Partial<Pick<Scope['component'], 'substitute' | 'lora'>>): Scope {

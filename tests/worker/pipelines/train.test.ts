@@ -209,7 +209,6 @@ test('a checkpoint is refused when the lesson has other settings, and gone on wi
 });
 
 test.each([
-  [{ method: 'dreambooth', classNoun: 'car', trainTextEncoder: true }, '--train-text-encoder'],
   [{ method: 'fine-tune', mixedPrecision: 'fp16' }, '--mixed-precision fp16'],
   [{ method: 'controlnet', gradientCheckpointing: true }, '--gradient-checkpointing'],
 ] as const)('%j is refused by its name while it is not there yet', async (settings, flag) => {

@@ -42,6 +42,11 @@ const SETTING_FLAGS: { readonly [K in SettingName]-?: SettingFlag<NonNullable<Se
   identifier: ['identifier', 'WORD', 'word that comes to mean the subject (a rare one of the vocabulary)'],
   instancePrompt: ['instance-prompt', 'TEXT', 'prompt of the pictures (a photo of, identifier, class noun)'],
   withPriorPreservation: ['with-prior-preservation', 'switch', 'learn class pictures beside the subject'],
+  diffOutputPreservation: [
+    'diff-output-preservation',
+    'switch',
+    'keep the class as the frozen model predicts it, without class pictures',
+  ],
   priorLossWeight: ['prior-loss-weight', 'X', 'weight of the class pictures'],
   classPrompt: ['class-prompt', 'TEXT', 'prompt of the class pictures (a photo of, class noun)'],
   numClassImages: ['num-class-images', 'N', 'class pictures'],
@@ -178,6 +183,9 @@ export function parseTrainFlags(args: string[]): TrainFlags {
     settings: parseSettings(method, values),
   };
   checkFolders(method, flags);
+  if (flags.classImages !== undefined && flags.settings.diffOutputPreservation) {
+    throw new UserError('Cannot train: --diff-output-preservation needs no class pictures, got --class-images');
+  }
   checkWords(flags.settings);
   return flags;
 }

@@ -38,6 +38,11 @@ export interface ExampleOptions {
 
 export interface PriorOptions {
   readonly classPrompt: string;
+  /** Undefined where the instances are shown a second time, under the class prompt. */
+  readonly pictures: ClassPictures | undefined;
+}
+
+export interface ClassPictures {
   readonly numClassImages: number;
   /** Pictures that are there already; undefined generates them. */
   readonly classImages?: string | undefined;
@@ -65,9 +70,7 @@ export async function prepareExamples(options: ExampleOptions): Promise<LessonEx
     options.conditioningImages === undefined
       ? undefined
       : await loadConditioning(photos, options.conditioningImages, options);
-  const classFiles = prior && (prior.classImages ?? (await generateClassImages(prior, options)));
-  const classPhotos =
-    classFiles === undefined ? [] : await loadFolder(classFiles, { ...options, onMessage: () => undefined });
+  const classPhotos = prior?.pictures ? await loadClassPictures(prior.classPrompt, prior.pictures, options) : [];
   const prompts = await encodePrompts(options);
   onMessage(`Encoding ${photos.length + classPhotos.length} pictures at ${resolution} x ${resolution}`);
   const vae = new VaeCodec(model.vae, { ...session, dtype: 'float32' });
@@ -83,9 +86,17 @@ export async function prepareExamples(options: ExampleOptions): Promise<LessonEx
     });
   const instances = await inOrder(photos, toExample(prompts.instance, conditioning));
   const classes = prompts.class ? await inOrder(classPhotos, toExample(prompts.class)) : [];
+  const shownAgain = prior && !prior.pictures ? instances.map((example) => asClass(example, prompts.class)) : [];
   await vae.dispose();
   const files = [...photos, ...(conditioning ?? []), ...classPhotos].map(({ file }) => file);
-  return { instances, classes, emptyPrompt: prompts.empty ?? {}, files };
+  return { instances, classes: [...classes, ...shownAgain], emptyPrompt: prompts.empty ?? {}, files };
+}
+
+/** The same picture under the class prompt; a mask is for the subject alone. */
+function asClass({ latents, conditions }: Example, classPrompt: Conditions | undefined): Example {
+  const { [lossInputs.mask]: mask } = conditions;
+  const whole = mask && { [lossInputs.mask]: { ...mask, data: new Float32Array(mask.data.length).fill(1) } };
+  return { latents, conditions: { ...conditions, ...classPrompt, ...whole } };
 }
 
 interface LessonPrompts {
@@ -136,8 +147,20 @@ async function loadConditioning(photos: readonly Photo[], folder: string, option
   });
 }
 
+async function loadClassPictures(
+  classPrompt: string,
+  pictures: ClassPictures,
+  options: ExampleOptions,
+): Promise<readonly Photo[]> {
+  const folder = pictures.classImages ?? (await generateClassImages({ classPrompt, ...pictures }, options));
+  return loadFolder(folder, { ...options, onMessage: () => undefined });
+}
+
 /** @returns the folder that holds the class pictures */
-async function generateClassImages(prior: PriorOptions, options: ExampleOptions): Promise<string> {
+async function generateClassImages(
+  prior: ClassPictures & { classPrompt: string },
+  options: ExampleOptions,
+): Promise<string> {
   const { model, session, resolution, onMessage } = options;
   const pipeline = new StableDiffusion(model, { ...session, dtype: 'float32' });
   const make = async (seed: number) => {

@@ -111,7 +111,8 @@ async function fineTunePlan({
   const initial = new Map<string, Float32Array>();
   for (const component of components) await loadLearned(component, lesson.trainables, initial);
   const apply = (learned: Learned) => ({ model: withLearnedParts(model, options, learned) });
-  return { lesson, initial, checkpoints: {}, apply, save };
+  const checkpoints = options.isOutputPreserved ? frozenNetworks(model, options) : {};
+  return { lesson, initial, checkpoints, apply, save };
 }
 
 interface LearningComponent {
@@ -325,7 +326,7 @@ function frozenUnet({ unet }: ModelFolder): Record<string, Checkpoint> {
   return { [denoiserComponents.unet]: unet.checkpoint };
 }
 
-/** Checkpoints of the networks that a LoRA changes. */
+/** Checkpoints of the networks that learn, as they were before. */
 function frozenNetworks(model: ModelFolder, options: LessonOptions): Record<string, Checkpoint> {
   return Object.fromEntries(learningComponents(model, options).map(({ name, checkpoint }) => [name, checkpoint]));
 }

@@ -14,6 +14,7 @@ export function requestedPlan(
   { hasPrior, hasMask }: { hasPrior: boolean; hasMask: boolean },
 ): Promise<LessonPlan> {
   const { vaeScaleFactor } = model.vae.config;
+  const isOutputPreserved = hasPrior && 'diffOutputPreservation' in settings && settings.diffOutputPreservation;
   return planLesson(settings, {
     model,
     generator: new RandomGenerator(seed),
@@ -25,6 +26,7 @@ export function requestedPlan(
       tokens: model.textEncoders[0]!.config.maxPositionEmbeddings,
       vaeScaleFactor,
       hasMask,
+      isOutputPreserved,
       textEncoders: textEncodersOf(model, settings),
     },
   });

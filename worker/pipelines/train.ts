@@ -42,7 +42,11 @@ export async function* train(request: TrainRequest): AsyncGenerator<LessonEvent,
     hasTextEncoders: 'trainTextEncoder' in settings && settings.trainTextEncoder,
     prior,
   });
-  const samples = { ...sampleOptions(request, { examples, target: targetOf(model) }), variants: plan.variants };
+  const samples = {
+    ...sampleOptions(request, { examples, target: targetOf(model) }),
+    isOutputPreserved: prior !== undefined && prior.pictures === undefined,
+    variants: plan.variants,
+  };
   return yield* teach(request, {
     ...plan,
     prompt,
@@ -65,9 +69,12 @@ function refuseUnsupported(settings: TrainingSettings): void {
 }
 
 function priorOf({ settings, classImages, classImageCache }: TrainRequest): PriorOptions | undefined {
-  if (!('withPriorPreservation' in settings) || !settings.withPriorPreservation) return undefined;
+  if (!('withPriorPreservation' in settings)) return undefined;
+  const { withPriorPreservation, diffOutputPreservation, numClassImages } = settings;
+  if (!withPriorPreservation && !diffOutputPreservation) return undefined;
+  const pictures = { numClassImages, classImages, cacheFolder: classImageCache };
   const prompt = settings.classPrompt ?? classPrompt(settings.classNoun!);
-  return { classPrompt: prompt, numClassImages: settings.numClassImages, classImages, cacheFolder: classImageCache };
+  return { classPrompt: prompt, pictures: diffOutputPreservation ? undefined : pictures };
 }
 
 /** Undefined for textual inversion, which has prompts of its own; else "a photo of", a rare word of the vocabulary and the class noun, unless the person wrote a prompt. */

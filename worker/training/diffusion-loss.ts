@@ -1,4 +1,4 @@
-import { add, cast, input, mul, reduceMean, reduceSum, reshape, sub } from '../graph/operators.ts';
+import { add, cast, concat, input, mul, reduceMean, reduceSum, reshape, slice, sub } from '../graph/operators.ts';
 import type { Value } from '../graph/value.ts';
 
 /** What the network is taught to predict. */
@@ -14,6 +14,8 @@ export interface DiffusionLossOptions {
   readonly hasMask?: boolean | undefined;
   /** The network's prediction from noised latents [N, C, H, W] and timesteps [N], float32. */
   readonly predict: (noisyLatents: Value, timestep: Value) => Value;
+  /** What the second half of the batch is to be predicted as, in place of its noise; of that half alone. */
+  readonly preserved?: ((noisyLatents: Value, timestep: Value) => Value) | undefined;
 }
 
 export interface DiffusionLoss {
@@ -51,6 +53,7 @@ export function diffusionLoss({
   target,
   predict,
   hasMask = false,
+  preserved,
 }: DiffusionLossOptions): DiffusionLoss {
   const float = (name: string, ...shape: number[]) => input(name, { shape, dtype: 'float32' });
   const [latents, noise] = [
@@ -60,7 +63,8 @@ export function diffusionLoss({
   const [signal, sigma] = [float(lossInputs.signal, batch, 1, 1, 1), float(lossInputs.sigma, batch, 1, 1, 1)];
   const [timestep, weights] = [float(lossInputs.timestep, batch), float(lossInputs.weights, batch)];
   const noisyLatents = add(mul(signal, latents), mul(sigma, noise));
-  const wanted = target === 'epsilon' ? noise : sub(mul(signal, noise), mul(sigma, latents));
+  const drawn = target === 'epsilon' ? noise : sub(mul(signal, noise), mul(sigma, latents));
+  const wanted = preserved ? secondHalfPreserved(drawn, { noisyLatents, timestep, preserved }) : drawn;
   const difference = sub(cast(predict(noisyLatents, timestep), 'float32'), wanted);
   const [, height, width] = latentShape;
   const masks = hasMask ? [float(lossInputs.mask, batch, 1, height, width)] : [];
@@ -70,4 +74,18 @@ export function diffusionLoss({
   const loss = reshape(reduceSum(mul(sampleLosses, weights), [0]), []);
   const perStep = [latents, noise, timestep, signal, sigma, weights, ...masks];
   return { loss, sampleLosses, noisyLatents, wanted, perStep };
+}
+
+interface Preserving {
+  readonly noisyLatents: Value;
+  readonly timestep: Value;
+  readonly preserved: (noisyLatents: Value, timestep: Value) => Value;
+}
+
+/** Nothing of what is preserved learns, so that no gradient comes through the target. */
+function secondHalfPreserved(drawn: Value, { noisyLatents, timestep, preserved }: Preserving): Value {
+  const batch = Number(drawn.shape[0]);
+  const second = (value: Value) => slice(value, 0, [batch / 2, batch]);
+  const kept = cast(preserved(second(noisyLatents), second(timestep)), 'float32');
+  return concat([slice(drawn, 0, [0, batch / 2]), kept], 0);
 }

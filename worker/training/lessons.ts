@@ -18,6 +18,7 @@ import {
   fedPrompt,
   type LessonPrompt,
   promptInputs,
+  samplesOf,
   type TextEncoderPart,
 } from './lesson-prompt.ts';
 import type { Lesson } from './trainer.ts';
@@ -34,6 +35,13 @@ export interface LessonOptions {
   readonly vaeScaleFactor: number;
   /** Whether the error counts only where the photos' masks show the subject. */
   readonly hasMask: boolean;
+  /**
+   * Differential output preservation: the second half of the batch shows the first half's pictures with the class prompt,
+   * to be predicted as the network without what it learned predicts them. That half takes one forward pass more: by its
+   * products, a LoRA step is a quarter and a step of all weights a sixth longer than with class pictures.
+   * @see kohya sd-scripts, train_network.py, diff_output_preservation
+   */
+  readonly isOutputPreserved?: boolean | undefined;
   /** Text encoders that learn beside the UNet, and by what; undefined where prompts are fed as embeds. */
   readonly textEncoders?: { readonly encoders: readonly TextEncoderPart[]; readonly group: ParameterGroup } | undefined;
 }
@@ -166,11 +174,17 @@ function unetLesson(options: LessonOptions, parts: LessonParts): Lesson {
   const { unet: config, batch, latentSide, target } = options;
   const { unetScope: scope, learning, controls, prompt = promptOf(options), encoderHooks, further = [] } = parts;
   const timeIds = config.addition && input(lessonInputs.timeIds, { shape: [batch, SIZE_IDS], dtype: 'float32' });
+  const secondHalf = [batch / 2, batch] as const;
+  const predictFrozen = (sample: Value, timestep: Value) => {
+    const conditions = { ...prompt.encode(secondHalf), timeIds: timeIds && samplesOf(timeIds, secondHalf) };
+    return unet(unetScope({}), config, { sample, timestep, ...conditions });
+  };
   const { loss, sampleLosses, perStep } = diffusionLoss({
     batch,
     latentShape: [config.outChannels, latentSide, latentSide],
     target,
     hasMask: options.hasMask,
+    preserved: options.isOutputPreserved ? predictFrozen : undefined,
     predict: (sample, timestep) => {
       const inputs = { sample, timestep, timeIds, ...prompt.encode([0, batch], encoderHooks) };
       return unet(scope, config, inputs, controls?.(inputs));

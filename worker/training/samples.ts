@@ -30,6 +30,8 @@ export interface SampleOptions {
   readonly instances: readonly Example[];
   /** Class pictures; as many as instances are seen per step. Empty without prior preservation. */
   readonly classes: readonly Example[];
+  /** Whether class samples are the instances of their step under the class prompt, noised alike. */
+  readonly isOutputPreserved?: boolean | undefined;
   readonly trainBatchSize: number;
   readonly priorLossWeight: number;
   /** [C, H, W] of the latents. */
@@ -64,9 +66,12 @@ export function stepFeeds(step: number, options: SampleOptions): StepFeeds {
     return withVariant(withEmptyPrompt(pick(instances, i), generator, options), generator, options);
   });
   if (classes.length > 0) for (let i = 0; i < count; i++) seen.push(pick(classes, i));
-  const timesteps = seen.map(() => drawTimestep(generator, options));
+  const drawnCount = options.isOutputPreserved ? count : seen.length;
+  const drawnTimesteps = Array.from({ length: drawnCount }, () => drawTimestep(generator, options));
   const size = elementCount(latentShape);
-  const noise = offsetNoise(generator.randn(seen.length * size), generator, options);
+  const drawnNoise = offsetNoise(generator.randn(drawnCount * size), generator, options);
+  const timesteps = seen.map((_, i) => drawnTimesteps[i % drawnCount]!);
+  const noise = Float32Array.from({ length: seen.length * size }, (_, i) => drawnNoise[i % drawnNoise.length]!);
   const { alphasCumprod: alphas } = options;
   const perSample = (values: number[], ...ones: number[]) =>
     float32Tensor(Float32Array.from(values), [seen.length, ...ones]);

@@ -81,6 +81,8 @@ const subject = {
 
 const prior = {
   withPriorPreservation: isOn,
+  /** Whether the class is kept by what the frozen network predicts of the subject's own pictures, without class pictures. */
+  diffOutputPreservation: isOn,
   /** λ of the DreamBooth paper. */
   priorLossWeight: notNegative,
   numClassImages: count,
@@ -223,7 +225,7 @@ const LORA_STEPS: DreamboothSteps = { withPrior: 1000, withoutPrior: 500 };
 const SCRATCH_VAE = { learningRate: 2e-3, maxTrainSteps: 6000 } as const;
 
 /** λ of the paper; diffusers' README advises 200 to 300 class pictures. */
-const priorDefaults = { priorLossWeight: 1, numClassImages: 200 } as const;
+const priorDefaults = { diffOutputPreservation: false, priorLossWeight: 1, numClassImages: 200 } as const;
 const LORA_RANK = 4;
 
 /** Settings without the words that only a person can choose. */
@@ -355,18 +357,20 @@ export function completeSettings(given: GivenSettings, model: ModelTraits): Trai
 }
 
 function dependentDefaults(given: GivenSettings) {
-  const { method, classNoun, withPriorPreservation, loraRank } = given;
-  if (method === 'dreambooth') {
-    return { ...stepsFor(FULL_STEPS, withPriorPreservation ?? true), ...promptFor(classNoun) };
-  }
+  const { method, classNoun, loraRank } = given;
+  if (method === 'dreambooth') return { ...priorFor(FULL_STEPS, given, true), ...promptFor(classNoun) };
   if (method === 'from-scratch') return given.component === 'vae' ? SCRATCH_VAE : {};
   if (method !== 'dreambooth-lora') return {};
   const alpha = loraRank === undefined ? {} : { loraAlpha: loraRank };
-  return { ...stepsFor(LORA_STEPS, withPriorPreservation ?? false), ...promptFor(classNoun), ...alpha };
+  return { ...priorFor(LORA_STEPS, given, false), ...promptFor(classNoun), ...alpha };
 }
 
-function stepsFor(steps: DreamboothSteps, hasPrior: boolean): { maxTrainSteps: number } {
-  return { maxTrainSteps: hasPrior ? steps.withPrior : steps.withoutPrior };
+/** Differential output preservation takes the place of class pictures, for as many steps. */
+function priorFor(steps: DreamboothSteps, given: GivenSettings, isUsual: boolean) {
+  const { diffOutputPreservation = false } = given;
+  const withPriorPreservation = given.withPriorPreservation ?? (isUsual && !diffOutputPreservation);
+  const isKept = withPriorPreservation || diffOutputPreservation;
+  return { withPriorPreservation, maxTrainSteps: isKept ? steps.withPrior : steps.withoutPrior };
 }
 
 function promptFor(classNoun: string | undefined): { classPrompt?: string } {
@@ -382,12 +386,17 @@ function describeIssue({ issues }: z.ZodError, values: object): string {
 
 function checkPrompts(chosen: TrainingSettings): void {
   if (chosen.method !== 'dreambooth' && chosen.method !== 'dreambooth-lora') return;
-  const { classNoun, instancePrompt, withPriorPreservation, classPrompt: prompt } = chosen;
-  const refuse = (rule: string) => new UserError(`Cannot train with ${chosen.method}: ${rule}, got neither`);
+  const { classNoun, instancePrompt, withPriorPreservation, diffOutputPreservation, classPrompt: prompt } = chosen;
+  const refuse = (rule: string, got = 'neither') => {
+    return new UserError(`Cannot train with ${chosen.method}: ${rule}, got ${got}`);
+  };
   if (instancePrompt === undefined && classNoun === undefined) {
     throw refuse('there must be a class noun or an instance prompt');
   }
-  if (withPriorPreservation && prompt === undefined) {
+  if ((withPriorPreservation || diffOutputPreservation) && prompt === undefined) {
     throw refuse('prior preservation must have a class noun or a class prompt');
+  }
+  if (withPriorPreservation && diffOutputPreservation) {
+    throw refuse('the class must be kept by class pictures or by differential output preservation', 'both');
   }
 }

@@ -59,6 +59,7 @@ const FLAGS: readonly (readonly [TrainingMethod, args: readonly string[], settin
   ['dreambooth', ['--prior-loss-weight', '0.5'], { priorLossWeight: 0.5 }],
   ['dreambooth-lora', ['--with-prior-preservation'], { withPriorPreservation: true }],
   ['dreambooth', ['--no-with-prior-preservation'], { withPriorPreservation: false }],
+  ['dreambooth', ['--diff-output-preservation'], { diffOutputPreservation: true }],
   ['dreambooth', ['--train-text-encoder'], { trainTextEncoder: true }],
   ['dreambooth', ['--no-train-text-encoder'], { trainTextEncoder: false }],
   ['fine-tune', ['--text-encoder-lr', '2e-6'], { textEncoderLr: 2e-6 }],
@@ -146,6 +147,11 @@ describe('a line is refused', () => {
       '--conditioning-images must go with --method controlnet or t2i-a',
     ],
     ['controlnet', ['--class-images', 'dogs'], '--class-images must go with --method dreambooth or dreambooth-lora'],
+    [
+      'dreambooth',
+      ['--diff-output-preservation', '--class-images', 'dogs'],
+      '--diff-output-preservation needs no class pictures, got --class-images',
+    ],
     [
       'controlnet',
       ['--no-use-ema'],

@@ -109,6 +109,20 @@ describe('the weights of samples', () => {
   });
 });
 
+test('class samples are noised as the instances of their step when the output is preserved', () => {
+  const changed = { classes: [10, 20, 30].map(example), isOutputPreserved: true, offsetNoise: 0.1 };
+  for (const step of [0, 1, 2]) {
+    const feeds = stepFeeds(step, options(changed));
+    for (const name of [lossInputs.noise, lossInputs.timestep, lossInputs.signal]) {
+      const values = valuesOf(feeds, name);
+      expect(values.slice(values.length / 2), name).toEqual(values.slice(0, values.length / 2));
+    }
+    const prompts = valuesOf(feeds, lessonInputs.encoderHiddenStates).filter((_, i) => i % 2 === 0);
+    // The class prompt of a picture goes with that picture.
+    expect(prompts.slice(2)).toEqual(prompts.slice(0, 2).map((value) => 10 * value));
+  }
+});
+
 test('offset noise is equal over a channel and differs between channels and samples', () => {
   const [plain, offset] = [undefined, 0.5].map((offsetNoise) =>
     valuesOf(stepFeeds(0, options({ offsetNoise })), lossInputs.noise),

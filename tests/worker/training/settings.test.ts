@@ -77,6 +77,13 @@ test('steps depend on prior preservation, and a number that was given stays', ()
   expect(steps({ withPriorPreservation: true, maxTrainSteps: 3 }, 'dreambooth-lora')).toBe(3);
 });
 
+test('differential output preservation takes the place of class pictures and of their steps', () => {
+  const given = { classNoun: 'dog', diffOutputPreservation: true } as const;
+  const kept = { withPriorPreservation: false, classPrompt: 'a photo of dog' };
+  expect(completeSettings({ method: 'dreambooth', ...given }, SD)).toMatchObject({ ...kept, maxTrainSteps: 800 });
+  expect(completeSettings({ method: 'dreambooth-lora', ...given }, SD)).toMatchObject({ ...kept, maxTrainSteps: 1000 });
+});
+
 test('alpha follows the rank unless it is given', () => {
   const method = 'dreambooth-lora';
   expect(completeSettings({ method, classNoun: 'dog', loraRank: 16 }, SD)).toMatchObject({ loraAlpha: 16 });
@@ -97,6 +104,14 @@ describe('settings are refused', () => {
   test.each<[GivenSettings, string]>([
     [{ method: 'dreambooth' }, 'there must be a class noun or an instance prompt, got neither'],
     [{ method: 'dreambooth', instancePrompt: 'a photo of sks dog' }, 'prior preservation must have a class noun'],
+    [
+      { method: 'dreambooth', classNoun: 'dog', withPriorPreservation: true, diffOutputPreservation: true },
+      'the class must be kept by class pictures or by differential output preservation, got both',
+    ],
+    [
+      { method: 'dreambooth-lora', instancePrompt: 'a nts dog', diffOutputPreservation: true },
+      'prior preservation must',
+    ],
     [{ method: 'textual-inversion', placeholderToken: 'x' }, 'initializerToken must be text, got nothing'],
     [{ method: 'controlnet', loraRank: 4 }, 'it must have settings of its own, got loraRank'],
     [{ method: 'fine-tune', learningRate: -1 }, 'learningRate must be a number above 0, got -1'],

@@ -3,6 +3,7 @@ import { join, parse } from 'node:path';
 import { UserError } from '../../shared/errors.ts';
 import { decodePicture, type PictureSize } from '../diffusion/picture.ts';
 import { type Bitmap, type ResizeFilter, resize } from '../diffusion/resize.ts';
+import { backgroundWarnings } from './background-warning.ts';
 import { greyBitmap } from './grey-bitmap.ts';
 import { photoWarnings } from './photo-warnings.ts';
 
@@ -53,7 +54,8 @@ export async function loadPhotos(folder: string, { resolution, masksFolder }: Ph
   for (const name of names) {
     photos.push(await loadPhoto(join(folder, name), { resolution, maskFile: masks?.fileOf(name) }));
   }
-  return { photos, warnings: [...countWarnings(photos), ...(masks?.warnings ?? []), ...photoWarnings(photos)] };
+  const warnings = [...countWarnings(photos), ...(masks?.warnings ?? []), ...photoWarnings(photos)];
+  return { photos, warnings: [...warnings, ...backgroundWarnings(photos)] };
 }
 
 /** Names of the files in a folder, hidden ones left out, in their order. */

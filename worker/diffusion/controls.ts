@@ -108,8 +108,10 @@ function checkAdapter(
     throw misfit(control, `width and height must be multiples of ${factor}`, `${width} x ${height}`);
   }
   const isXl = config.adapterType === 'full_adapter_xl';
-  if (isXl !== (unet.config.addition !== undefined)) {
-    throw misfit(control, 'full_adapter_xl belongs to SDXL and the other types to SD 1.x and 2.x', config.adapterType);
+  // SDXL's UNet begins so: behind a first level without attention a feature has half of the latents' size.
+  if (isXl === unet.config.hasDownAttention[0]) {
+    const rule = 'full_adapter_xl belongs to SDXL and other UNets that begin without attention, the other types to the rest';
+    throw misfit(control, rule, config.adapterType);
   }
   const scale = vae.config.vaeScaleFactor * (isXl ? 2 : 1);
   if (config.downscaleFactor !== scale) {

@@ -8,12 +8,16 @@ export type NetworkKind = 'model' | 'controlnet' | 'adapter';
 /** Name of the model that ships with Sketchbooth. */
 export const SHIPPED_MODEL = 'pocket';
 
-/** The folder of a network that ships with Sketchbooth, `pocket` or `pocket/KIND-OF-MAP`; undefined for other names. */
+/**
+ * The folder of a network that ships with Sketchbooth, `pocket` or `pocket/KIND-OF-MAP`; undefined for other names. One
+ * ControlNet reads sketches and Canny edges.
+ */
 export function shippedFolder(name: string, kind: NetworkKind = 'model'): string | undefined {
   const [family, map, ...rest] = name.split('/');
   if (family !== SHIPPED_MODEL || rest.length > 0) return undefined;
   if (kind === 'model') return map === undefined ? existing('model') : undefined;
-  return map !== undefined && /^\w+$/.test(map) ? existing(`${kind}-${map}`) : undefined;
+  if (map === undefined || !/^\w+$/.test(map)) return undefined;
+  return existing(`${kind}-${kind === 'controlnet' && map === 'canny' ? 'sketch' : map}`);
 }
 
 function existing(folder: string): string | undefined {

@@ -136,8 +136,10 @@ interface Pair {
   readonly map: Uint8Array;
 }
 
-async function drawPair(index: number, { map }: ControlOptions): Promise<Pair> {
-  return { index, map: await renderControlMap(trainingScene(index), map) };
+async function drawPair(index: number, { network, map }: ControlOptions): Promise<Pair> {
+  // One ControlNet reads lines of both kinds, drawn and found, every other picture each: two would be too heavy to ship.
+  const isFound = network === 'controlnet' && map === 'sketch' && index % 2 === 1;
+  return { index, map: await renderControlMap(trainingScene(index), isFound ? 'canny' : map) };
 }
 
 /** Skeletons are a person's: the other scenes have an empty map, which teaches nothing. */

@@ -40,7 +40,7 @@ export interface MakingOptions {
 type MakePart = (options: MakingOptions) => Promise<number>;
 
 const controlParts = [
-  ...CONTROL_MAPS.map((map) => ['controlnet', map] as const),
+  ...CONTROL_MAPS.filter((map) => map !== 'canny').map((map) => ['controlnet', map] as const),
   ...(['sketch', 'depth', 'segmentation'] as const).map((map) => ['adapter', map] as const),
 ];
 

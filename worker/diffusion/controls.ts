@@ -110,7 +110,8 @@ function checkAdapter(
   const isXl = config.adapterType === 'full_adapter_xl';
   // SDXL's UNet begins so: behind a first level without attention a feature has half of the latents' size.
   if (isXl === unet.config.hasDownAttention[0]) {
-    const rule = 'full_adapter_xl belongs to SDXL and other UNets that begin without attention, the other types to the rest';
+    const rule =
+      'full_adapter_xl belongs to SDXL and other UNets that begin without attention, the other types to the rest';
     throw misfit(control, rule, config.adapterType);
   }
   const scale = vae.config.vaeScaleFactor * (isXl ? 2 : 1);

@@ -6,6 +6,7 @@ import type { Job, JobOutcome, JobProgress } from '../shared/jobs.ts';
 import { openStore } from '../shared/store.ts';
 import type { FromDevice, ToDevice } from './device-messages.ts';
 import type { JobContext } from './pipelines/job-context.ts';
+import { LessonSteering } from './pipelines/lesson-steering.ts';
 
 disableOnnxRuntimeTelemetry();
 
@@ -20,14 +21,15 @@ async function start({ config, niceness }: Extract<ToDevice, { kind: 'start' }>)
   const { ModelCache } = await import('./pipelines/model-cache.ts');
   const { device, reason } = await chooseDevice(config.worker.device);
   const shared = { config, store: openStore(config), models: new ModelCache(config, device), device };
-  let present: AbortController | undefined;
+  let present: { cancel: AbortController; steering: LessonSteering } | undefined;
   process.on('message', (message: ToDevice) => {
-    if (message.kind === 'cancel') present?.abort();
+    if (message.kind === 'cancel') present?.cancel.abort();
+    if (message.kind === 'steer') present?.steering.hear(message);
     if (message.kind !== 'run') return;
-    present = new AbortController();
+    present = { cancel: new AbortController(), steering: new LessonSteering() };
     const { jobId, job } = message;
     const onProgress = (progress: JobProgress) => send({ kind: 'progress', progress });
-    void run(job, { ...shared, jobId, signal: present.signal, onProgress });
+    void run(job, { ...shared, jobId, signal: present.cancel.signal, steering: present.steering, onProgress });
   });
   send({ kind: 'ready', device, reason });
 }
@@ -47,9 +49,12 @@ async function run(job: Job, context: JobContext): Promise<void> {
 }
 
 async function runJob(job: Job, context: JobContext): Promise<JobOutcome> {
-  const { runPictureJob } = await import('./pipelines/picture-job.ts');
-  if (job.kind === 'picture') return { kind: 'done', result: await runPictureJob(job, context) };
-  throw new UserError('Cannot teach: this worker has no lessons yet');
+  if (job.kind === 'picture') {
+    const { runPictureJob } = await import('./pipelines/picture-job.ts');
+    return { kind: 'done', result: await runPictureJob(job, context) };
+  }
+  const { runLessonJob } = await import('./pipelines/lesson-job.ts');
+  return { kind: 'done', result: await runLessonJob(job, context) };
 }
 
 function describe(error: unknown, signal: AbortSignal): FromDevice {

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { rm } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import type { Worker } from 'bullmq';
 import type { Config } from '../shared/config.ts';
@@ -8,6 +9,7 @@ import type { Metrics } from '../shared/metrics.ts';
 import { JOB_KINDS, type JobProcessor, type QueuedJob, type QueueFactory, type WorkerSignal } from '../shared/queue.ts';
 import { type DeviceProcess, startDeviceProcess } from './device-process.ts';
 import { offerOf } from './offer.ts';
+import { lessonFolder } from './pipelines/job-context.ts';
 
 /** What a worker stands on; whoever opened it closes it after the worker. */
 export interface WorkerServices {
@@ -76,7 +78,9 @@ function startLane(kind: JobKind, { config, queues, log, metrics, lockMs = LOCK_
         .catch((error: unknown) => log.warn({ err: error, jobId }, 'Cannot report progress'));
     });
     try {
-      return await device.run(jobId, entry.data.job, { signal: controller.signal, onProgress: relay });
+      const outcome = await device.run(jobId, entry.data.job, { signal: controller.signal, onProgress: relay });
+      if (outcome.kind !== 'done') await removeLesson(config, jobId);
+      return outcome;
     } finally {
       running.delete(jobId);
     }
@@ -89,7 +93,11 @@ function startLane(kind: JobKind, { config, queues, log, metrics, lockMs = LOCK_
   });
   worker.on('error', (error) => log.warn({ err: error, kind }, 'The queue cannot be reached'));
   worker.on('stalled', () => metrics.stalled.inc({ kind }));
-  worker.on('failed', (entry, error) => log.error({ err: error, jobId: entry?.id, kind }, 'A job failed'));
+  worker.on('failed', (entry, error) => {
+    log.error({ err: error, jobId: entry?.id, kind }, 'A job failed');
+    const isOver = entry?.id !== undefined && entry.finishedOn !== undefined;
+    if (isOver) removeLesson(config, entry.id!).catch((err: unknown) => log.error({ err }, 'Cannot remove a lesson'));
+  });
   const events = queues.events(kind);
   const producer = queues.producer(kind);
   events.on('error', () => undefined);
@@ -111,6 +119,11 @@ function startLane(kind: JobKind, { config, queues, log, metrics, lockMs = LOCK_
       await Promise.all([events.close(), producer.close()]);
     },
   };
+}
+
+/** A lesson that has ended without a result leaves no photos behind. */
+function removeLesson(config: Config, jobId: string): Promise<void> {
+  return rm(lessonFolder(config, jobId), { recursive: true, force: true });
 }
 
 const DRAIN_MS = 8000;

@@ -1,7 +1,9 @@
+import { join } from 'node:path';
 import type { Config } from '../../shared/config.ts';
 import type { JobProgress } from '../../shared/jobs.ts';
 import type { BlobStore } from '../../shared/store.ts';
 import type { Device } from '../runtime/session.ts';
+import type { LessonSteering } from './lesson-steering.ts';
 import type { ModelCache } from './model-cache.ts';
 
 /** What a job runs with. */
@@ -13,5 +15,11 @@ export interface JobContext {
   readonly device: Device;
   /** Aborted when somebody cancels the job: it is looked at between steps. */
   readonly signal: AbortSignal;
+  readonly steering: LessonSteering;
   readonly onProgress: (progress: JobProgress) => void;
+}
+
+/** Folder of a lesson while it is at work, for photos, checkpoints and result. */
+export function lessonFolder({ dataDir }: Pick<Config, 'dataDir'>, jobId: string): string {
+  return join(dataDir, 'lessons', jobId);
 }

@@ -1,0 +1,214 @@
+/** One lesson job from photos to a concept's weights, samples on the way. */
+import { existsSync } from 'node:fs';
+import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { basename, join, relative } from 'node:path';
+import { UserError } from '../../shared/errors.ts';
+import type { BlobRef, JobProgress, LessonJob, LessonResult } from '../../shared/jobs.ts';
+import { type ModelFolder, openModelFolder } from '../diffusion/model-folder.ts';
+import { loadTokenizer } from '../diffusion/tokenizer.ts';
+import { listModels } from '../models/registry.ts';
+import { chooseIdentifier } from '../training/identifier.ts';
+import { LESSON_FILES } from '../training/lesson-folder.ts';
+import type { LessonReport } from '../training/lesson-report.ts';
+import { completeSettings, type GivenSettings, type TrainingSettings, traitsOf } from '../training/settings.ts';
+import { type JobContext, lessonFolder } from './job-context.ts';
+import { type TrainRequest, train } from './train.ts';
+import type { LessonEvent } from './watched-lesson.ts';
+
+/** Looks at a lesson, from its beginning to its end. */
+const LOOKS = 4;
+/** Steps between checkpoints, from which a lesson goes on after its worker died. */
+const CHECKPOINT_STEPS = 100;
+
+/**
+ * Teaches a subject. A lesson whose worker died goes on from its newest checkpoint.
+ * @throws UserError if the photos or the settings do not fit; any error if it was cancelled
+ */
+export async function runLessonJob(job: LessonJob, context: JobContext): Promise<LessonResult> {
+  const started = performance.now();
+  const folder = lessonFolder(context.config, context.jobId);
+  // A worker that died between the lesson's end and the job's left a lesson that cannot be gone on with.
+  if (existsSync(join(folder, 'result', LESSON_FILES.report))) await rm(folder, { recursive: true });
+  context.onProgress({ stage: 'Reading the photos', step: 0, stepCount: 1 });
+  const model = await openNamedModel(job.model, context);
+  const words = await wordsFor(job, model);
+  const settings = completeSettings(await givenSettings(job, words), traitsOf(model));
+  const notes: string[] = [];
+  const request: TrainRequest = {
+    model,
+    settings,
+    seed: job.seed,
+    instanceImages: await writePhotos(job.photos, { folder, context }),
+    out: join(folder, 'result'),
+    isResumed: true,
+    classImageCache: join(context.config.dataDir, 'class-images'),
+    session: sessionOf(context),
+    stop: context.steering.stop,
+    pause: context.signal,
+    onMessage: (message) => notes.push(message),
+  };
+  const { report, samples } = await follow(request, context);
+  const result = await resultOf(job, { report, samples, words, context });
+  await rm(folder, { recursive: true, force: true });
+  const { step, loss, drift, likeness } = report;
+  return {
+    ...result,
+    receipt: {
+      model: job.model,
+      method: job.method,
+      steps: step,
+      finalLoss: loss?.last ?? 0,
+      ...(drift && { drift: drift.after }),
+      ...(likeness && { likeness: likeness.after }),
+      device: context.device,
+      durationSeconds: (performance.now() - started) / 1000,
+      notes,
+    },
+  };
+}
+
+async function openNamedModel(name: string, { config }: JobContext): Promise<ModelFolder> {
+  const known = (await listModels(config)).find((model) => model.name === name);
+  if (!known) throw new UserError(`Cannot teach: there must be a model of that name, got ${name}`);
+  return openModelFolder(known.folder);
+}
+
+function sessionOf({ config, device }: JobContext): TrainRequest['session'] {
+  const { threads } = config.worker;
+  return { device, ...(threads !== undefined && { threads }) };
+}
+
+/** The word that comes to mean the subject, and what stands for its name in prompts. */
+interface LessonWords {
+  readonly identifier: string;
+  readonly promptText: string;
+}
+
+async function wordsFor({ method, name, classNoun }: LessonJob, model: ModelFolder): Promise<LessonWords> {
+  if (method === 'textual-inversion') {
+    const token = `<${name.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, '-')}>`;
+    return { identifier: token, promptText: token };
+  }
+  const identifier = chooseIdentifier(await loadTokenizer(model.textEncoders[0]!.tokenizerFolder));
+  return { identifier, promptText: `${identifier} ${classNoun}` };
+}
+
+async function givenSettings(job: LessonJob, { identifier, promptText }: LessonWords): Promise<GivenSettings> {
+  const { method, classNoun, maxTrainSteps, withPriorPreservation } = job;
+  const steps = maxTrainSteps === undefined ? {} : { maxTrainSteps };
+  const shared = {
+    ...steps,
+    checkpointingSteps: CHECKPOINT_STEPS,
+    validationPrompt: `a photo of ${promptText}`,
+    ...(maxTrainSteps !== undefined && { validationSteps: Math.ceil(maxTrainSteps / LOOKS) }),
+  };
+  if (method === 'textual-inversion') {
+    return { method, ...shared, placeholderToken: identifier, initializerToken: lastWord(classNoun) };
+  }
+  const prior = withPriorPreservation === undefined ? {} : { withPriorPreservation };
+  return { method, ...shared, ...prior, classNoun, identifier };
+}
+
+/** Of "teddy bear" the bear: a learned word starts from one token. */
+function lastWord(classNoun: string): string {
+  return classNoun.trim().split(/\s+/).at(-1) ?? classNoun;
+}
+
+async function writePhotos(
+  photos: readonly BlobRef[],
+  { folder, context }: { folder: string; context: JobContext },
+): Promise<string> {
+  const into = join(folder, 'photos');
+  await mkdir(into, { recursive: true });
+  for (const [i, photo] of photos.entries()) {
+    await writeFile(join(into, `photo-${i + 1}.png`), await context.store.get(photo));
+  }
+  return into;
+}
+
+type Sample = LessonResult['samples'][number];
+
+async function follow(
+  request: TrainRequest,
+  context: JobContext,
+): Promise<{ report: LessonReport; samples: Sample[] }> {
+  const samples: Sample[] = [];
+  const loop = train(request);
+  for (let next = await loop.next(); ; next = await loop.next()) {
+    context.signal.throwIfAborted();
+    if (next.done) return { report: next.value, samples };
+    if (next.value.kind === 'sample') samples.push(...(await keepSample(next.value, context)));
+    context.onProgress(progressOf(next.value, { settings: request.settings, samples }));
+  }
+}
+
+async function keepSample(
+  { step, pictures }: Extract<LessonEvent, { kind: 'sample' }>,
+  { store }: JobContext,
+): Promise<Sample[]> {
+  const [first] = pictures;
+  if (first === undefined) return [];
+  const picture = await store.put(await readFile(first), { type: 'image/png', name: `step-${step}.png` });
+  return [{ step, picture }];
+}
+
+function progressOf(
+  event: LessonEvent,
+  { settings, samples }: { settings: TrainingSettings; samples: readonly Sample[] },
+): JobProgress {
+  const shared = { step: event.step, stepCount: settings.maxTrainSteps, samples: [...samples] };
+  if (event.kind !== 'steps') return { ...shared, stage: 'Drawing a sample' };
+  const { averageLoss, secondsLeft } = event;
+  return {
+    ...shared,
+    stage: 'Learning',
+    loss: averageLoss,
+    ...(secondsLeft !== undefined && { etaSeconds: [secondsLeft, 1.3 * secondsLeft] as [number, number] }),
+  };
+}
+
+interface Learned {
+  readonly report: LessonReport;
+  readonly samples: readonly Sample[];
+  readonly words: LessonWords;
+  readonly context: JobContext;
+}
+
+const KINDS = { 'dreambooth-lora': 'lora', dreambooth: 'model', 'textual-inversion': 'embedding' } as const;
+
+async function resultOf(
+  { conceptId, method }: LessonJob,
+  { report, samples, words, context }: Learned,
+): Promise<Omit<LessonResult, 'receipt'>> {
+  if (report.result === undefined)
+    throw new UserError('Cannot use what was learned: the lesson was stopped before its first step');
+  const files = await keepFiles(report.result, context);
+  return {
+    kind: 'lesson',
+    conceptId,
+    appliedAs: { promptText: words.promptText, kind: KINDS[method], files },
+    samples: [...samples],
+  };
+}
+
+/** What was learned, in the store: a file, or the files of a folder by their paths. */
+async function keepFiles(result: string, { store }: JobContext): Promise<Record<string, BlobRef>> {
+  const isFolder = (await stat(result)).isDirectory();
+  const paths = isFolder ? await filesIn(result) : [result];
+  const files: Record<string, BlobRef> = {};
+  for (const path of paths) {
+    const name = isFolder ? relative(result, path) : basename(path);
+    files[name] = await store.put(await readFile(path), { type: 'application/octet-stream', name });
+  }
+  return files;
+}
+
+const NOT_THE_RESULT: readonly string[] = Object.values(LESSON_FILES);
+
+async function filesIn(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  return entries
+    .filter((entry) => entry.isFile())
+    .map(({ parentPath, name }) => join(parentPath, name))
+    .filter((path) => !NOT_THE_RESULT.includes(relative(folder, path).split('/')[0]!));
+}

@@ -1,6 +1,7 @@
 /** What commands ask for besides jobs: lists, settings, concepts, cancelling. */
 import type { Action, CommandContext, ConceptSummary, Invocation } from '../commands/command.ts';
 import { UserError } from '../shared/errors.ts';
+import { JOB_KINDS } from '../shared/queue.ts';
 import { forgetConcept, ownConcept, renameConcept, shareConcept } from './concepts.ts';
 import { type Dispatch, timeLeft } from './enqueue.ts';
 import { findJob, type JobRow, placeInLine, requestCancel, unfinishedJobsOf } from './job-rows.ts';
@@ -44,8 +45,9 @@ const performers: { readonly [K in ActionKind]: (dispatch: Dispatch, asked: Aske
   },
 
   'forget-concept': async (dispatch, { action, invocation }) => {
-    const concept = await ownConcept(dispatch.database, action.conceptId, invocation.actor);
+    const concept = await ownConcept(dispatch.database, action.conceptId, invocation.actor, invocation);
     const removed = await forgetConcept(dispatch, concept);
+    await Promise.all(JOB_KINDS.map((kind) => dispatch.signal(kind, { kind: 'forget', conceptId: concept.id })));
     return `**${concept.name}** is forgotten: ${removed.weights} files of weights, ${removed.photos} photos and ${removed.samples} samples were removed`;
   },
 

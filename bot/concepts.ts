@@ -49,8 +49,16 @@ function summaryOf(row: ConceptRow): ConceptSummary | undefined {
   };
 }
 
-/** @throws UserError unless the concept is there and the person's own */
-export async function ownConcept(database: Database, id: string, actor: Actor): Promise<ConceptRow> {
+/**
+ * A concept that a person may change: their own, or any for an administrator.
+ * @throws UserError
+ */
+export async function ownConcept(
+  database: Database,
+  id: string,
+  actor: Actor,
+  { isAdministrator = false } = {},
+): Promise<ConceptRow> {
   const row = await database
     .selectFrom('concepts')
     .selectAll()
@@ -58,7 +66,8 @@ export async function ownConcept(database: Database, id: string, actor: Actor): 
     .where('forgotten_at', 'is', null)
     .executeTakeFirst();
   if (!row) throw new UserError('Cannot find the concept: it has been forgotten');
-  if (row.platform !== actor.platform || row.owner_id !== actor.userId) {
+  const isOwn = row.platform === actor.platform && row.owner_id === actor.userId;
+  if (!isOwn && !isAdministrator) {
     throw new UserError(`Cannot change ${row.name}: only ${row.owner.displayName}, who taught it, may do that`);
   }
   return row;

@@ -2,16 +2,17 @@
 import { randomBytes, randomInt } from 'node:crypto';
 import type { CommandContext } from '../commands/command.ts';
 import { UserError } from '../shared/errors.ts';
-import { type Actor, CONTROL_KINDS, type Job, type Place } from '../shared/jobs.ts';
+import { type Actor, CONTROL_KINDS, type Job, type LessonJob, type Place } from '../shared/jobs.ts';
 import { conceptsFor } from './concepts.ts';
 import type { BotContext } from './context.ts';
 import type { SecondsRange } from './estimates.ts';
 import { addJob, findJob, placeInLine } from './job-rows.ts';
 import { addConcept, dropConcept } from './lesson-ends.ts';
 import type { Outbox } from './outbox.ts';
+import { checkPhotos } from './photo-check.ts';
 import type { Acknowledgement } from './platform.ts';
 import { MAX_JOBS_PER_SERVER, settingsAt } from './settings.ts';
-import { queuedReply } from './wording.ts';
+import { joinLines, queuedReply } from './wording.ts';
 
 export type Dispatch = BotContext & { readonly outbox: Outbox };
 
@@ -55,10 +56,12 @@ export interface Enqueuing {
 /** Makes a job durable and says where it stands; the queue gets it right after. */
 export async function enqueue(dispatch: Dispatch, asked: Enqueuing): Promise<Acknowledgement> {
   const { database, estimates, outbox } = dispatch;
-  const { actor, place, job, uploadLimitBytes, maxJobsPerUser, parentJobId, note } = asked;
+  const { actor, place, job, uploadLimitBytes, maxJobsPerUser, parentJobId } = asked;
   const jobId = newId();
   const [typical, long] = estimates.secondsFor(job);
   const replyTo = { place, owner: actor, uploadLimitBytes };
+  const warnings = job.kind === 'lesson' ? await checkLesson(dispatch, job) : [];
+  const note = joinLines(asked.note, ...warnings) || undefined;
   if (job.kind === 'lesson') await addConcept(database, job, replyTo);
   const added = await addJob(database, {
     id: jobId,
@@ -81,6 +84,15 @@ export async function enqueue(dispatch: Dispatch, asked: Enqueuing): Promise<Ack
   outbox.wake();
   const eta = timeLeft(dispatch, { ...added, own: [typical, long] });
   return { kind: 'message', reply: queuedReply(jobId, added.ahead, eta, note), jobId };
+}
+
+/** Side of pictures where no worker has said what the model makes. */
+const USUAL_SIDE = 512;
+
+async function checkLesson({ store, workers }: Dispatch, { photos, model }: LessonJob): Promise<string[]> {
+  const known = workers.alive().flatMap(({ models }) => models.find(({ name }) => name === model) ?? []);
+  const bytes = await Promise.all(photos.map((photo) => store.get(photo)));
+  return checkPhotos(bytes, known[0]?.width ?? USUAL_SIDE);
 }
 
 /** Seconds until a job is done: those ahead of it, shared by the workers, and its own. */

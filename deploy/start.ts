@@ -1,4 +1,5 @@
 /** One program, three roles: `all` (bot and worker together), `bot`, `worker`. */
+import { existsSync } from 'node:fs';
 import { type Bot, startBot } from '../bot/main.ts';
 import type { Platform } from '../bot/platform.ts';
 import { createPlatforms } from '../bot/platforms.ts';
@@ -80,12 +81,14 @@ async function requireReady(platform: Platform): Promise<void> {
   if (!platform.isReady()) throw new Error(`${platform.name} is not connected`);
 }
 
+const ENV_FILE = '.env';
 /** A second signal, or a stop that takes longer than this, ends the process at once. */
 const STOP_MS = 20_000;
 
 async function main(role: string): Promise<void> {
   const start = roles[role];
   if (!start) throw new UserError(`Cannot start: the role must be all, bot or worker, got ${role}`);
+  if (existsSync(ENV_FILE)) process.loadEnvFile(ENV_FILE);
   const config = loadConfig();
   const log = createLog(config, role);
   const metrics = createMetrics();

@@ -24,6 +24,8 @@ export interface QueuedJob {
 /** Sent to all workers. */
 export type WorkerSignal =
   | { readonly kind: 'cancel'; readonly jobId: string }
+  /** Whatever a worker keeps of the concept's weights goes. */
+  | { readonly kind: 'forget'; readonly conceptId: string }
   | {
       readonly kind: 'steer';
       readonly jobId: string;

@@ -9,7 +9,7 @@ import type { Metrics } from '../shared/metrics.ts';
 import { JOB_KINDS, type JobProcessor, type QueuedJob, type QueueFactory, type WorkerSignal } from '../shared/queue.ts';
 import { type DeviceProcess, startDeviceProcess } from './device-process.ts';
 import { offerOf } from './offer.ts';
-import { lessonFolder } from './pipelines/job-context.ts';
+import { conceptFolder, lessonFolder } from './pipelines/job-context.ts';
 
 /** What a worker stands on; whoever opened it closes it after the worker. */
 export interface WorkerServices {
@@ -105,6 +105,12 @@ function startLane(kind: JobKind, { config, queues, log, metrics, lockMs = LOCK_
   const signals = events as unknown as { on(event: 'signal', hear: (event: { signal: string }) => void): void };
   signals.on('signal', (event) => {
     const signal = JSON.parse(event.signal) as WorkerSignal;
+    if (signal.kind === 'forget') {
+      rm(conceptFolder(config, signal.conceptId), { recursive: true, force: true }).catch((err: unknown) =>
+        log.error({ err, conceptId: signal.conceptId }, 'Cannot remove the weights of a concept'),
+      );
+      return;
+    }
     const controller = running.get(signal.jobId);
     if (!controller) return;
     if (signal.kind === 'cancel') controller.abort();

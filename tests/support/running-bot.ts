@@ -12,6 +12,7 @@ import { type BotServices, openServices } from '../../shared/services.ts';
 import { type RunningWorker, startWorker } from '../../worker/main.ts';
 import { ChatPlatform } from './chat-platform.ts';
 import { saveTinyNetwork, saveTinyPipeline } from './tiny-folder.ts';
+import { saveTinyStudent } from './tiny-lesson.ts';
 import { tinyConfigs } from './tiny-models.ts';
 
 export interface RunningBot {
@@ -25,6 +26,8 @@ export interface RunningBot {
 
 export interface BotOptions {
   readonly withWorker?: boolean;
+  /** Whether there is also the model `student`, which a lesson of seconds can teach. */
+  readonly withStudent?: boolean;
   readonly environment?: NodeJS.ProcessEnv;
   /** Platforms that the configuration names, beside the chat in memory. */
   readonly withPlatforms?: boolean;
@@ -33,12 +36,14 @@ export interface BotOptions {
 /** @property environment  beside a data folder of its own, where the model `tiny` lies */
 export async function startTinyBot({
   withWorker = true,
+  withStudent = false,
   withPlatforms = false,
   environment = {},
 }: BotOptions = {}): Promise<RunningBot> {
   const dataDir = await mkdtemp(join(tmpdir(), 'sketchbooth-bot-'));
   const models = join(dataDir, 'models');
   await saveTinyPipeline(join(models, 'tiny'));
+  if (withStudent) await saveTinyStudent(join(models, 'student'));
   await saveTinyNetwork(join(models, 'tiny-scribble'), 'ControlNetModel', tinyConfigs['controlnet-sd1']);
   await saveTinyNetwork(join(models, 'tiny-t2i-depth'), 'T2IAdapter', tinyConfigs['t2i-full']);
   const config = loadConfig({

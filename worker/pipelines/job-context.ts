@@ -23,3 +23,8 @@ export interface JobContext {
 export function lessonFolder({ dataDir }: Pick<Config, 'dataDir'>, jobId: string): string {
   return join(dataDir, 'lessons', jobId);
 }
+
+/** Folder of a concept's weights on this machine. */
+export function conceptFolder({ dataDir }: Pick<Config, 'dataDir'>, conceptId: string): string {
+  return join(dataDir, 'concepts', conceptId.replace(/[^\w-]/g, '_'));
+}

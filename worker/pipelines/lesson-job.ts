@@ -13,6 +13,7 @@ import type { LessonReport } from '../training/lesson-report.ts';
 import { completeSettings, type GivenSettings, type TrainingSettings, traitsOf } from '../training/settings.ts';
 import { type JobContext, lessonFolder } from './job-context.ts';
 import { type TrainRequest, train } from './train.ts';
+import { saveCheckpointAs } from './use-checkpoint.ts';
 import type { LessonEvent } from './watched-lesson.ts';
 
 /** Looks at a lesson, from its beginning to its end. */
@@ -48,15 +49,16 @@ export async function runLessonJob(job: LessonJob, context: JobContext): Promise
     onMessage: (message) => notes.push(message),
   };
   const { report, samples } = await follow(request, context);
-  const result = await resultOf(job, { report, samples, words, context });
+  const learned = await learnedOf(request, { report, chosenStep: context.steering.chosenStep, folder });
+  const result = await resultOf(job, { learned, samples, words, context });
   await rm(folder, { recursive: true, force: true });
-  const { step, loss, drift, likeness } = report;
+  const { loss, drift, likeness } = report;
   return {
     ...result,
     receipt: {
       model: job.model,
       method: job.method,
-      steps: step,
+      steps: learned.step,
       finalLoss: loss?.last ?? 0,
       ...(drift && { drift: drift.after }),
       ...(likeness && { likeness: likeness.after }),
@@ -168,21 +170,40 @@ function progressOf(
 }
 
 interface Learned {
-  readonly report: LessonReport;
+  readonly step: number;
+  /** A file or a folder. */
+  readonly path: string;
+}
+
+/** The sample that somebody chose, or else the lesson's end. */
+async function learnedOf(
+  { out }: TrainRequest,
+  { report, chosenStep, folder }: { report: LessonReport; chosenStep: number | undefined; folder: string },
+): Promise<Learned> {
+  if (chosenStep !== undefined && chosenStep !== report.step) {
+    const path = await saveCheckpointAs({ out, step: chosenStep, target: join(folder, 'chosen') });
+    return { step: chosenStep, path };
+  }
+  if (report.result === undefined) {
+    throw new UserError('Cannot use what was learned: the lesson was stopped before its first step');
+  }
+  return { step: report.step, path: report.result };
+}
+
+const KINDS = { 'dreambooth-lora': 'lora', dreambooth: 'model', 'textual-inversion': 'embedding' } as const;
+
+interface Outcome {
+  readonly learned: Learned;
   readonly samples: readonly Sample[];
   readonly words: LessonWords;
   readonly context: JobContext;
 }
 
-const KINDS = { 'dreambooth-lora': 'lora', dreambooth: 'model', 'textual-inversion': 'embedding' } as const;
-
 async function resultOf(
   { conceptId, method }: LessonJob,
-  { report, samples, words, context }: Learned,
+  { learned, samples, words, context }: Outcome,
 ): Promise<Omit<LessonResult, 'receipt'>> {
-  if (report.result === undefined)
-    throw new UserError('Cannot use what was learned: the lesson was stopped before its first step');
-  const files = await keepFiles(report.result, context);
+  const files = await keepFiles(learned.path, context);
   return {
     kind: 'lesson',
     conceptId,

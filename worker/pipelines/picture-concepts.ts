@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import type { AppliedConcept, BlobRef, PictureJob } from '../../shared/jobs.ts';
 import type { PictureRequest } from '../diffusion/stable-diffusion.ts';
 import { loadTextualInversionFile } from '../diffusion/textual-inversion-file.ts';
-import type { JobContext } from './job-context.ts';
+import { conceptFolder, type JobContext } from './job-context.ts';
 
 /** The prompt with each concept's name replaced by what stands for it, longest names first. */
 export function promptWith(prompt: string, concepts: readonly Pick<AppliedConcept, 'name' | 'promptText'>[]): string {
@@ -54,7 +54,7 @@ export async function prepareConcepts(job: PictureJob, context: JobContext): Pro
 
 /** The files of a concept in a folder named by their hashes; what is there already is not fetched again. */
 async function localFiles({ conceptId, files }: AppliedConcept, { config, store }: JobContext): Promise<string> {
-  const folder = join(config.dataDir, 'concepts', conceptId.replace(/[^\w-]/g, '_'));
+  const folder = conceptFolder(config, conceptId);
   for (const [path, blob] of Object.entries(files)) await fetchFile(join(folder, safePath(path)), blob, store);
   return folder;
 }

@@ -68,35 +68,43 @@ async function measureStarts({ chat, services }: RunningBot): Promise<void> {
 async function measureFairness({ chat, services }: RunningBot): Promise<void> {
   const events = services.queues.events('picture');
   await events.waitUntilReady();
-  const order: string[] = [];
-  events.on('active', ({ jobId }) => order.push(owners.get(jobId) ?? '?'));
   const owners = new Map<string, string>();
+  let heavyStarts = 0;
+  const startsBefore = new Map<string, number>();
+  events.on('active', ({ jobId }) => {
+    if (owners.get(jobId) === 'heavy') heavyStarts++;
+    else startsBefore.set(jobId, heavyStarts);
+  });
   const ask = async (id: string, userId: string) => {
+    const startsNow = heavyStarts;
     const answer = await chat.inbox.invoke(invocation(id, userId));
-    if (answer.kind === 'message' && answer.jobId) owners.set(answer.jobId, userId);
-    return answer;
+    const jobId = answer.kind === 'message' ? answer.jobId : undefined;
+    if (jobId !== undefined) owners.set(jobId, userId);
+    return { jobId, startsNow };
   };
   await chat.inbox.invoke(invocation('limit', 'admin', { command: 'settings', options: { max_jobs: 100 } }));
   // The limit of one person is 100 at most, so the heavy user asks again as pictures are done.
   let asked = 0;
   const heavy = (async () => {
     while (asked < HEAVY) {
-      const answer = await ask(`heavy-${asked}`, 'heavy');
-      if (answer.kind === 'message' && answer.jobId) asked++;
+      if ((await ask(`heavy-${asked}`, 'heavy')).jobId !== undefined) asked++;
       else await pause(100);
     }
   })();
-  while (order.length < 10) await pause(20);
-  const from = order.length;
-  for (let n = 0; n < 2; n++) for (let i = 0; i < 10; i++) await ask(`light-${i}-${n}`, `light-${i}`);
-  const isLight = (user: string) => user.startsWith('light');
-  while (order.slice(from).filter(isLight).length < 20) await pause(50);
-  const served = order.slice(from);
-  const heavyBefore = Array.from({ length: 10 }, (_, i) => {
-    const last = served.lastIndexOf(`light-${i}`);
-    return served.slice(0, last).filter((user) => user === 'heavy').length;
-  });
-  console.log(`pictures of the heavy user before both of a light user's: ${heavyBefore.join(' ')}`);
+  while (heavyStarts < 10) await pause(20);
+  const light: { jobId: string | undefined; startsNow: number }[] = [];
+  for (let n = 0; n < 2; n++) {
+    for (let i = 0; i < 10; i++) light.push(await ask(`light-${i}-${n}`, `light-${i}`));
+  }
+  const waited = () =>
+    light.flatMap(({ jobId, startsNow }) => {
+      const before = jobId === undefined ? undefined : startsBefore.get(jobId);
+      return before === undefined ? [] : [before - startsNow];
+    });
+  while (waited().length < 20) await pause(50);
+  console.log(
+    `pictures of the heavy user (${HEAVY}) begun between a light user's command and its start: ${waited().join(' ')}`,
+  );
   await heavy;
   await events.close();
 }

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { type Delivery, postKey, releaseClaims, startDelivery } from '../../bot/delivery.ts';
 import { finishJob, markStarted, saveAcknowledgement } from '../../bot/job-rows.ts';
 import { createLog } from '../../shared/log.ts';
@@ -12,8 +12,13 @@ let tables: BotTables;
 let chat: ChatPlatform;
 let deliveries: Delivery[];
 
-beforeEach(async () => {
+beforeAll(async () => {
   tables = await openTables();
+});
+afterAll(() => tables.close());
+
+beforeEach(async () => {
+  await tables.clear();
   chat = new ChatPlatform();
   // Only posting is looked at here.
   await chat.start({} as never);
@@ -21,7 +26,6 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   for (const delivery of deliveries) await delivery.stop();
-  await tables.close();
 });
 
 function deliver(processName = 'test'): Delivery {
@@ -94,17 +98,25 @@ test('progress is shown at most every three seconds, and never after the end', a
   const ref = await chat.post(replyTo, said, 'acknowledgement');
   await saveAcknowledgement(database, 'j4', ref);
   await markStarted(database, 'j4');
+  const editedAt: number[] = [];
+  const edit = chat.edit.bind(chat);
+  chat.edit = async (message, reply) => {
+    editedAt.push(performance.now());
+    await edit(message, reply);
+  };
   const delivery = deliver();
-  for (let step = 1; step <= 20; step++) {
-    delivery.showProgress('j4', { stage: 'Drawing', step, stepCount: 20 });
-    await new Promise((resolve) => setTimeout(resolve, 50));
+  for (let step = 1; step <= 40; step++) {
+    delivery.showProgress('j4', { stage: 'Drawing', step, stepCount: 40 });
+    await new Promise((resolve) => setTimeout(resolve, 100));
   }
-  const { shown } = chat.messages[0]!;
-  await vi.waitFor(() => expect(shown.map(({ text }) => text)).toEqual(['Queued', 'Drawing, 1 of 20']), IN_TIME);
+  await vi.waitFor(() => expect(editedAt.length).toBeGreaterThan(1), IN_TIME);
+  for (const [i, at] of editedAt.slice(1).entries()) expect(at - editedAt[i]!).toBeGreaterThan(2500);
   await finishJob(database, 'j4', { state: 'failed', error: 'It rained' });
-  delivery.showProgress('j4', { stage: 'Drawing', step: 20, stepCount: 20 });
+  delivery.showProgress('j4', { stage: 'Drawing', step: 40, stepCount: 40 });
   delivery.wake();
+  const { shown } = chat.messages[0]!;
   await vi.waitFor(() => expect(shown.at(-1)!.text).toBe('This did not work'), IN_TIME);
-  await new Promise((resolve) => setTimeout(resolve, 3200));
-  expect(shown).toHaveLength(3);
+  const { length } = shown;
+  await new Promise((resolve) => setTimeout(resolve, 3500));
+  expect(shown).toHaveLength(length);
 });

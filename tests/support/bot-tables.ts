@@ -8,6 +8,8 @@ import type { PictureJob } from '../../shared/jobs.ts';
 
 export interface BotTables {
   readonly database: Database;
+  /** Removes all rows. */
+  clear(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -15,8 +17,14 @@ export interface BotTables {
 export async function openTables(): Promise<BotTables> {
   const folder = await mkdtemp(join(tmpdir(), 'sketchbooth-tables-'));
   const embedded = await EmbeddedPostgres.open(folder);
+  const database = await openDatabase(embedded);
   return {
-    database: await openDatabase(embedded),
+    database,
+    clear: async () => {
+      for (const table of ['posts', 'messages', 'jobs', 'invocations', 'fair_lanes', 'fair_shares'] as const) {
+        await database.deleteFrom(table).execute();
+      }
+    },
     close: async () => {
       await embedded.end();
       await rm(folder, { recursive: true });

@@ -112,6 +112,9 @@ export function removeImage(option: string, key: string): void {
   changeImages(option, (images) => images.filter((image) => image.key !== key));
 }
 
+/** Pictures on their way. */
+const uploads = new Set<Promise<unknown>>();
+
 /** Puts files where the command has room for pictures; without a command, they begin a sketch. */
 export function addFiles(files: readonly File[], wanted?: string): void {
   const pictures = files.filter((file) => file.type.startsWith('image/'));
@@ -145,47 +148,45 @@ export async function addImage(option: string, file: Blob, name: string, sketch?
   const image: DraftImage = { key, name, url: URL.createObjectURL(file), ...(sketch ? { sketch } : {}) };
   showField(option);
   changeImages(option, (images) => [...images, image]);
-  const outcome = await api.upload(file, name).then(
+  const upload = api.upload(file, name).then(
     (blob) => ({ blob }),
     (error: unknown) => ({ problem: error instanceof Error ? error.message : String(error) }),
   );
+  uploads.add(upload);
+  const outcome = await upload;
+  uploads.delete(upload);
   changeImages(option, (images) => images.map((old) => (old.key === key ? { ...old, ...outcome } : old)));
 }
 
-/** Sends the draft; it stays, with the reason, where it is refused. */
+/** Sends the draft once its pictures have arrived; it stays, with the reason, where it is refused. */
 export async function sendDraft(): Promise<void> {
-  const sent = draft.value;
-  if (!sent || isSending.value) return;
-  const images = Object.entries(sent.images).filter(([, list]) => list.length > 0);
-  const all = images.flatMap(([, list]) => list);
-  const broken = all.find((image) => image.problem);
-  if (broken) {
-    draftError.value = broken.problem;
-    return;
-  }
-  if (all.some((image) => !image.blob)) {
-    draftError.value = 'A picture is still on its way; try again in a moment';
-    return;
-  }
+  if (!draft.value || isSending.value) return;
   isSending.value = true;
   draftError.value = undefined;
   try {
-    const { parentJobId } = sent;
-    const answer = await api.invoke(channelId.value, {
-      id: newId(),
-      command: sent.command.name,
-      options: sent.values,
-      images: Object.fromEntries(images.map(([name, list]) => [name, list.flatMap(({ blob }) => blob ?? [])])),
-      ...(parentJobId === undefined ? {} : { parentJobId }),
-    });
-    endCommand();
-    leftDraft.value = undefined;
-    if (answer.kind === 'form') openForm(answer.form);
+    await Promise.all(uploads);
+    if (draft.value) await send(draft.value);
   } catch (error) {
     draftError.value = error instanceof Error ? error.message : String(error);
   } finally {
     isSending.value = false;
   }
+}
+
+async function send({ command, values, images, parentJobId }: Draft): Promise<void> {
+  const filled = Object.entries(images).filter(([, list]) => list.length > 0);
+  const broken = filled.flatMap(([, list]) => list).find((image) => image.problem);
+  if (broken) throw new Error(broken.problem);
+  const answer = await api.invoke(channelId.value, {
+    id: newId(),
+    command: command.name,
+    options: values,
+    images: Object.fromEntries(filled.map(([name, list]) => [name, list.flatMap(({ blob }) => blob ?? [])])),
+    ...(parentJobId === undefined ? {} : { parentJobId }),
+  });
+  endCommand();
+  leftDraft.value = undefined;
+  if (answer.kind === 'form') openForm(answer.form);
 }
 
 function change(edit: (old: Draft) => Draft): void {

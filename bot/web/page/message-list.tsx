@@ -13,6 +13,7 @@ const SAME_BREATH_MS = 5 * 60 * 1000;
 export function MessageList() {
   const list = useRef<HTMLDivElement>(null);
   const isAtEnd = useRef(true);
+  const lastTop = useRef(0);
   const hasNews = useSignal(false);
   const view = channelView.value;
   const newest = view?.messages.at(-1)?.id;
@@ -39,7 +40,10 @@ export function MessageList() {
   const onScroll = () => {
     const element = list.current;
     if (!element) return;
-    isAtEnd.current = element.scrollHeight - element.scrollTop - element.clientHeight < NEAR_PX;
+    const isNear = element.scrollHeight - element.scrollTop - element.clientHeight < NEAR_PX;
+    // A picture that loads moves the end away too; only scrolling up is leaving it.
+    if (isNear || element.scrollTop < lastTop.current) isAtEnd.current = isNear;
+    lastTop.current = element.scrollTop;
     if (isAtEnd.current) hasNews.value = false;
     if (element.scrollTop < NEAR_PX) void older(element);
   };

@@ -2,8 +2,15 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { loadConfig } from '../../shared/config.ts';
 import { UserError } from '../../shared/errors.ts';
-import { type EvaluationOptions, evaluatePart } from '../pocket/evaluation/evaluate.ts';
-import { type EvaluationPart, PARTS, savePart, writePage } from '../pocket/evaluation/page.ts';
+import { EXHIBITED } from '../pocket/evaluation/adherence.ts';
+import {
+  type EvaluationOptions,
+  evaluatePart,
+  MEASURED_PARTS,
+  type MeasuredPart,
+  seenByEyes,
+} from '../pocket/evaluation/evaluate.ts';
+import { savePart, writePage } from '../pocket/evaluation/page.ts';
 import { POCKET_FOLDER } from '../pocket/folder.ts';
 import { openCritic } from '../pocket/judges/critic.ts';
 import { chooseDevice, DEVICE_NAMES } from '../runtime/device.ts';
@@ -12,7 +19,8 @@ import { runCommand } from './run-command.ts';
 const USAGE = `Usage: npm run pocket:evaluate -- [--samples N] [--only PART,PART]
   Measures the pocket family and writes worker/pocket/evaluation.md with its pictures.
   --samples  pictures for each number (200); lessons take a quarter of it
-  --only     ${PARTS.join(', ')}; all of them by default, the page keeps what others found
+  --only     ${MEASURED_PARTS.join(', ')}; all of them by default, the page keeps what others found
+  --not-clean  says that so many of the page's first 64 pictures are not clean, and measures nothing
   --family   folder of the family (${POCKET_FOLDER})
   --out      folder of the page and of evaluation-results (${POCKET_FOLDER})
   --device   auto, cpu, webgpu or cuda (auto)
@@ -20,6 +28,16 @@ const USAGE = `Usage: npm run pocket:evaluate -- [--samples N] [--only PART,PART
 
 async function main(args: string[]): Promise<void> {
   const flags = parseFlags(args);
+  const results = join(flags.out, RESULTS);
+  const page = () => writePage(join(flags.out, 'evaluation.md'), results, { images: RESULTS });
+  if (flags['not-clean'] !== undefined) {
+    await savePart(
+      results,
+      'eyes',
+      seenByEyes({ notClean: count('--not-clean', flags['not-clean'], 0), of: EXHIBITED }),
+    );
+    return page();
+  }
   const { device, reason } = await chooseDevice(oneOf(DEVICE_NAMES, flags.device, '--device'));
   console.error(`Device ${reason}`);
   const threads = flags.threads === undefined ? {} : { threads: count('--threads', flags.threads) };
@@ -32,13 +50,12 @@ async function main(args: string[]): Promise<void> {
     session,
     critic,
   };
-  const results = join(flags.out, RESULTS);
   try {
     for (const part of partsOf(flags.only)) {
       const started = performance.now();
       const findings = await evaluatePart(part, options);
       await savePart(results, part, findings);
-      await writePage(join(flags.out, 'evaluation.md'), results, { images: RESULTS });
+      await page();
       for (const { name, goal, seen, verdict } of findings.measures)
         console.log(`${verdict}: ${name}: ${seen} (goal ${goal})`);
       console.error(`Part ${part} took ${((performance.now() - started) / 60_000).toFixed(1)} minutes`);
@@ -50,8 +67,8 @@ async function main(args: string[]): Promise<void> {
 
 const RESULTS = 'evaluation-results';
 
-function partsOf(only: string | undefined): readonly EvaluationPart[] {
-  return only === undefined ? PARTS : only.split(',').map((part) => oneOf(PARTS, part, '--only'));
+function partsOf(only: string | undefined): readonly MeasuredPart[] {
+  return only === undefined ? MEASURED_PARTS : only.split(',').map((part) => oneOf(MEASURED_PARTS, part, '--only'));
 }
 
 function oneOf<T extends string>(known: readonly T[], text: string, flag: string): T {
@@ -61,10 +78,10 @@ function oneOf<T extends string>(known: readonly T[], text: string, flag: string
   return found;
 }
 
-function count(flag: string, text: string): number {
+function count(flag: string, text: string, least = 1): number {
   const value = Number(text);
-  if (!Number.isSafeInteger(value) || value < 1)
-    throw new UserError(`Cannot evaluate: ${flag} must be a whole number above 0, got ${text}`);
+  if (!Number.isSafeInteger(value) || value < least)
+    throw new UserError(`Cannot evaluate: ${flag} must be a whole number of at least ${least}, got ${text}`);
   return value;
 }
 
@@ -73,6 +90,7 @@ function parseFlags(args: string[]) {
   const options = {
     samples: { ...text, default: '200' },
     only: text,
+    'not-clean': text,
     family: { ...text, default: POCKET_FOLDER },
     out: { ...text, default: POCKET_FOLDER },
     device: { ...text, default: 'auto' },

@@ -6,7 +6,7 @@ import type { Studio } from './studio.ts';
 
 const GOAL = 0.9;
 /** Pictures of the page: as many as a person is asked to look at. */
-const EXHIBITED = 64;
+export const EXHIBITED = 64;
 
 /** Whether a picture shows what its prompt names. */
 export async function adherence(

@@ -4,7 +4,7 @@ import { CONTROL_MAPS, type ControlMapKind, renderControlMap } from '../renderer
 import { describeScene, type SceneDescription } from '../renderer/scene.ts';
 import { controlScore, mean, SCORE_NAMES } from './control-score.ts';
 import { type Exhibit, type Findings, judged, type Measure, missing } from './measure.ts';
-import { controlFolder, isShipped, type Studio, type StudioControl } from './studio.ts';
+import { controlFolder, isShipped, type Studio, type StudioControl, withMemory } from './studio.ts';
 
 type Network = StudioControl['network'];
 
@@ -23,7 +23,8 @@ const EXHIBITED = 6;
 const TOGETHER_GOAL = 0.9;
 
 /** How well pictures follow their maps: each kind and network, two at once, and scales between 0 and 1. */
-export async function control(options: ControlOptions): Promise<Findings> {
+export async function control({ studio, ...rest }: ControlOptions): Promise<Findings> {
+  const options = { ...rest, studio: withMemory(studio) };
   const found: Findings[] = [];
   for (const kind of CONTROL_MAPS) found.push(await kindFindings(kind, options));
   found.push(await together(['sketch', 'segmentation'], options));
@@ -62,18 +63,21 @@ interface Scored {
 }
 
 /** Pictures of the evaluation's scenes under some networks, and how well they follow the map of `kind`. */
-async function scoresOf(
+export async function scoresOf(
   kind: ControlMapKind,
   networks: readonly Omit<StudioControl, 'map'>[],
-  { studio, critic, samples }: ControlOptions,
+  { studio, critic, samples }: Omit<ControlOptions, 'family'>,
 ): Promise<Scored[]> {
-  const results = [];
+  const results: Scored[] = [];
   for (let seed = 0; seed < samples; seed++) {
     const scene = sceneOf(kind, seed);
-    const controls = await Promise.all(
-      networks.map(async (one) => ({ ...one, map: await renderControlMap(scene, one.kind) })),
-    );
-    const pixels = await studio.draw({ prompt: plainPrompt(scene.described), seed, controls });
+    const pixels = await studio.draw({
+      prompt: plainPrompt(scene.described),
+      seed,
+      controls: await Promise.all(
+        networks.map(async (one) => ({ ...one, map: await renderControlMap(scene, one.kind) })),
+      ),
+    });
     results.push({ scene, pixels, score: await controlScore(kind, { pixels, scene, critic }) });
   }
   return results;

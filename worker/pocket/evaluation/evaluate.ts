@@ -6,8 +6,8 @@ import { adherence } from './adherence.ts';
 import { control } from './control.ts';
 import { judgeMeasures } from './judge-measures.ts';
 import { lessons } from './lessons.ts';
-import { type Findings, missing } from './measure.ts';
-import type { EvaluationPart } from './page.ts';
+import { type Findings, type Measure, missing } from './measure.ts';
+import { type EvaluationPart, PARTS } from './page.ts';
 import { speed } from './speed.ts';
 import { isShipped, openStudio, type Studio } from './studio.ts';
 
@@ -22,6 +22,10 @@ export interface EvaluationOptions {
   readonly critic: Critic;
 }
 
+/** Parts that a machine can measure. */
+export type MeasuredPart = Exclude<EvaluationPart, 'eyes'>;
+export const MEASURED_PARTS = PARTS.filter((part): part is MeasuredPart => part !== 'eyes');
+
 /** Drawn pictures cost little, so the judges are judged by more of them. */
 const JUDGED_PER_SAMPLE = 5;
 /** Lessons and their pictures cost much. */
@@ -29,7 +33,7 @@ const LESSON_SHARE = 0.25;
 const LESSON_SUBJECTS: readonly SubjectId[] = ['backpack', 'dog', 'teapot'];
 
 /** Measures one part of the family; a family without a model leaves all but the judges unmeasured, and says so. */
-export async function evaluatePart(part: EvaluationPart, options: EvaluationOptions): Promise<Findings> {
+export async function evaluatePart(part: MeasuredPart, options: EvaluationOptions): Promise<Findings> {
   const { critic, samples, family } = options;
   if (part === 'judges') return { measures: await judgeMeasures(critic, JUDGED_PER_SAMPLE * samples), exhibits: [] };
   if (!(await isShipped(join(family, 'model', 'unet')))) {
@@ -46,7 +50,7 @@ export async function evaluatePart(part: EvaluationPart, options: EvaluationOpti
   }
 }
 
-type StudioPart = Exclude<EvaluationPart, 'judges' | 'lessons'>;
+type StudioPart = Exclude<MeasuredPart, 'judges' | 'lessons'>;
 
 const MEASURES: { readonly [P in StudioPart]: (options: EvaluationOptions & { studio: Studio }) => Promise<Findings> } =
   {
@@ -54,3 +58,16 @@ const MEASURES: { readonly [P in StudioPart]: (options: EvaluationOptions & { st
     control,
     speed,
   };
+
+/** What a person says who has looked at the pictures of the part "adherence". */
+export function seenByEyes({ notClean, of }: { notClean: number; of: number }): Findings {
+  const seen = `${notClean} of ${of} are not`;
+  const measure: Measure = {
+    name: 'pictures that a person finds clean',
+    goal: 'looked at, and said',
+    seen,
+    samples: of,
+    verdict: 'reported',
+  };
+  return { measures: [measure], exhibits: [] };
+}

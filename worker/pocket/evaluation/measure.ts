@@ -32,6 +32,7 @@ export function judged(
   name: string,
   { seen, goal, samples, text }: { seen: number; goal: number; samples: number; text?: string },
 ): Measure {
+  if (samples === 0) return { name, goal: percent(goal), seen: 'no picture asked', samples, verdict: 'not measured' };
   return { name, goal: percent(goal), seen: text ?? percent(seen), samples, verdict: seen >= goal ? 'met' : 'missed' };
 }
 

@@ -6,7 +6,7 @@ import { SIDE } from '../renderer/world.ts';
 import type { Exhibit, Findings, Measure } from './measure.ts';
 
 /** Parts of the evaluation in the order of the page. */
-export const PARTS = ['judges', 'adherence', 'control', 'lessons', 'speed'] as const;
+export const PARTS = ['judges', 'adherence', 'eyes', 'control', 'lessons', 'speed'] as const;
 export type EvaluationPart = (typeof PARTS)[number];
 
 const partSchema = z.object({
@@ -102,6 +102,7 @@ function misses(measures: readonly Measure[], absent: readonly EvaluationPart[])
 const TITLES: { readonly [P in EvaluationPart]: string } = {
   judges: 'The judges',
   adherence: 'Pictures from prompts',
+  eyes: 'Pictures as a person sees them',
   control: 'Control',
   lessons: 'Lessons',
   speed: 'Speed',

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openModelFolder } from '../../diffusion/model-folder.ts';
@@ -66,6 +67,24 @@ export async function openStudio({ family, model = join(family, 'model'), sessio
       }
     },
     dispose: () => pipeline.dispose(),
+  };
+}
+
+/** Does not draw a picture twice: several measures look at the same ones. */
+export function withMemory(studio: Studio): Studio {
+  const drawn = new Map<string, Promise<Uint8Array>>();
+  return {
+    draw: (request) => {
+      const controls = request.controls?.map(({ map, ...rest }) => ({
+        ...rest,
+        map: createHash('sha256').update(map).digest('hex'),
+      }));
+      const key = JSON.stringify({ ...request, controls });
+      const picture = drawn.get(key) ?? studio.draw(request);
+      drawn.set(key, picture);
+      return picture;
+    },
+    dispose: () => studio.dispose(),
   };
 }
 

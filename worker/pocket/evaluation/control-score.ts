@@ -3,9 +3,8 @@ import { lineAgreement } from '../../maps/line-agreement.ts';
 import type { Critic } from '../judges/critic.ts';
 import { READ_SIDE } from '../judges/map-reader.ts';
 import { type TrueMaps, trueMaps } from '../judges/true-maps.ts';
-import { type ControlMapKind, renderControlMap } from '../renderer/control-maps.ts';
+import { type ControlMapKind, renderControlMap, SEGMENTS } from '../renderer/control-maps.ts';
 import type { SceneDescription } from '../renderer/scene.ts';
-import { LIMBS } from '../renderer/skeleton-svg.ts';
 import { SIDE } from '../renderer/world.ts';
 
 /** How scores are taken: F1 of lines that may lie two pixels off, or the intersection over the union of areas. */
@@ -13,8 +12,8 @@ export const SCORE_NAMES: { readonly [K in ControlMapKind]: string } = {
   sketch: 'F1 of ink',
   canny: 'F1 of edges',
   depth: 'IoU of what is near',
-  segmentation: 'mean IoU of classes',
-  pose: 'F1 of limbs',
+  segmentation: 'IoU of classes, each by its area',
+  pose: 'IoU of the person',
 };
 
 /** Depths from here on belong to the subject: the nearest ground is 170 of 255. */
@@ -47,10 +46,20 @@ const compareMaps: {
   depth: (found, expected) => overlap(found.depth.map(isNear), expected.depth.map(isNear)),
   segmentation: (found, expected) => {
     const classes = [...new Set(expected.segments)];
-    return mean(classes.map((segment) => overlap(areaOf(found.segments, segment), areaOf(expected.segments, segment))));
+    return sum(classes.map((segment) => shareOf(expected, segment) * segmentOverlap(segment, found, expected)));
   },
-  pose: (found, expected) => limbAgreement(found.limbs, expected.limbs),
+  pose: (found, expected) => segmentOverlap(PERSON, found, expected),
 };
+
+const PERSON = SEGMENTS.indexOf('person');
+
+function segmentOverlap(segment: number, found: TrueMaps, expected: TrueMaps): number {
+  return overlap(areaOf(found.segments, segment), areaOf(expected.segments, segment));
+}
+
+function shareOf({ segments }: TrueMaps, segment: number): number {
+  return segments.filter((one) => one === segment).length / segments.length;
+}
 
 function isNear(depth: number): number {
   return depth >= NEAR ? 1 : 0;
@@ -73,13 +82,10 @@ function lines(marks: Uint8Array) {
   return { width: READ_SIDE, height: READ_SIDE, channels: 1, bytes: marks.map((mark) => 255 * mark) };
 }
 
-/** The mean over the limbs of the F1 of each one's pixels; a limb that neither side has counts as nothing. */
-function limbAgreement(found: Uint8Array, expected: Uint8Array): number {
-  const limbs = LIMBS.map((_, limb) => limb).filter((limb) => found.includes(limb) || expected.includes(limb));
-  const marks = (classes: Uint8Array, limb: number) => lines(classes.map((one) => (one === limb ? 1 : 0)));
-  return mean(limbs.map((limb) => lineAgreement(marks(found, limb), marks(expected, limb), READ_TOLERANCE).f1));
+export function mean(values: readonly number[]): number {
+  return values.length === 0 ? 0 : sum(values) / values.length;
 }
 
-export function mean(values: readonly number[]): number {
-  return values.length === 0 ? 0 : values.reduce((sum, value) => sum + value, 0) / values.length;
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
 }

@@ -45,7 +45,7 @@ export interface StudioOptions {
 }
 
 export const STEPS = 20;
-export const GUIDANCE_SCALE = 4;
+export const GUIDANCE_SCALE = 3;
 
 export async function openStudio({ family, model = join(family, 'model'), session }: StudioOptions): Promise<Studio> {
   const pipeline = new StableDiffusion(await openModelFolder(model), { ...session, dtype: 'float32' });

@@ -7,7 +7,7 @@ import { freshWeights } from '../../training/fresh-weights.ts';
 import { learnEverything } from '../../training/learning.ts';
 import { picturePool } from '../../training/picture-stream.ts';
 import { stepGenerator } from '../../training/samples.ts';
-import type { PartLesson } from '../making/run-part.ts';
+import type { PartLesson, Weights } from '../making/run-part.ts';
 import { crossEntropy } from './cross-entropy.ts';
 import { FIRST_JUDGE_SEED, judgedPicture } from './judge-pictures.ts';
 import { JUDGED_SIDE, pictureJudge, QUESTION_NAMES, QUESTIONS } from './picture-judge.ts';
@@ -19,8 +19,17 @@ const SEED = 1;
 /** Every picture is seen about four times, each time spoiled otherwise. */
 const POOL = { poolSize: 512, freshPerStep: 8 } as const;
 
+/** A round of a judge's lesson; a later one goes on with what an earlier one taught, on scenes of its own. */
+export interface JudgeRound {
+  readonly steps: number;
+  readonly learningRate: number;
+  /** Counts the scenes that earlier rounds drew. */
+  readonly firstScene: number;
+  readonly start?: Weights | undefined;
+}
+
 /** The lesson of the judge of pictures: to answer all questions about drawn scenes. */
-export function judgeLesson(maxTrainSteps: number): PartLesson {
+export function judgeLesson({ steps, learningRate, firstScene, start }: JudgeRound): PartLesson {
   const learning = learnEverything();
   const scope = new Scope({ name: JUDGE_COMPONENT, dtype: 'float32', substitute: learning.substitute });
   const picture = input('picture', { shape: [BATCH, 3, JUDGED_SIDE, JUDGED_SIDE], dtype: 'float32' });
@@ -29,13 +38,13 @@ export function judgeLesson(maxTrainSteps: number): PartLesson {
   const losses = QUESTION_NAMES.map((question, index) =>
     crossEntropy(scores[question], oneHot(labels[index], QUESTIONS[question].length)),
   );
-  const pool = picturePool({ ...POOL, make: (index) => judgedPicture(FIRST_JUDGE_SEED + index) });
+  const pool = picturePool({ ...POOL, make: (index) => judgedPicture(FIRST_JUDGE_SEED + firstScene + index) });
   return {
     lesson: { trainables: learning.trainables, loss: losses.reduce(add), perStep: [picture, ...labels], reported: {} },
-    initial: freshWeights(learning.trainables, { generator: new RandomGenerator(SEED) }),
+    initial: start ?? freshWeights(learning.trainables, { generator: new RandomGenerator(SEED) }),
     checkpoints: {},
-    rate: { learningRate: 3e-3, lrScheduler: 'cosine', lrWarmupSteps: 50, maxTrainSteps },
-    key: `pocket judge ${maxTrainSteps}`,
+    rate: { learningRate, lrScheduler: 'cosine', lrWarmupSteps: 50, maxTrainSteps: steps },
+    key: `pocket judge ${firstScene} ${steps}`,
     feeds: async (step) => {
       const generator = stepGenerator(SEED, step);
       const pictures = await pool(step);

@@ -3,12 +3,9 @@ import type { Scope } from '../../graph/scope.ts';
 import type { Value } from '../../graph/value.ts';
 import { conv2d, groupNorm } from '../../networks/layers.ts';
 import { SEGMENTS } from '../renderer/control-maps.ts';
-import { LIMBS } from '../renderer/skeleton-svg.ts';
 
 /** Side of the pictures that it reads and of the maps that it gives, half that of the world's pictures. */
 export const READ_SIDE = 64;
-/** The last class of limbs: no limb. */
-export const LIMB_CLASSES = LIMBS.length + 1;
 
 export const INK_CLASSES = 2;
 
@@ -19,15 +16,13 @@ export interface ReadMaps {
   readonly segments: Value;
   /** 0 far to 1 near, [N, 1, 64, 64]. */
   readonly depth: Value;
-  /** Scores of the limbs and of no limb, [N, LIMB_CLASSES, 64, 64]. */
-  readonly limbs: Value;
 }
 
 const DOWN = [8, 24, 40, 64, 64];
 const UP = [48, 32, 24, 16];
 
 /**
- * Describes the network that reads sketch, depth, segmentation and pose from a picture: down to 4 x 4 and up again.
+ * Describes the network that reads sketch, depth and segmentation from a picture: down to 4 x 4 and up again.
  * @param picture  [N, 3, 64, 64] in [-1, 1]
  */
 export function mapReader(scope: Scope, picture: Value): ReadMaps {
@@ -44,8 +39,7 @@ export function mapReader(scope: Scope, picture: Value): ReadMaps {
   return {
     ink: head('ink', INK_CLASSES),
     segments: head('segments', SEGMENTS.length),
-    depth: sigmoid(head('depth', 1)),
-    limbs: head('limbs', LIMB_CLASSES),
+    depth: sigmoid(head('depth', 1))
   };
 }
 

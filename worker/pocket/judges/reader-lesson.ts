@@ -12,9 +12,9 @@ import { SEGMENTS } from '../renderer/control-maps.ts';
 import { renderScene } from '../renderer/render-scene.ts';
 import { describeScene } from '../renderer/scene.ts';
 import { crossEntropy } from './cross-entropy.ts';
-import { oneHot, stack } from './judge-lesson.ts';
+import { type JudgeRound, oneHot, stack } from './judge-lesson.ts';
 import { FIRST_JUDGE_SEED, halvedPlanes } from './judge-pictures.ts';
-import { INK_CLASSES, LIMB_CLASSES, mapReader, READ_SIDE } from './map-reader.ts';
+import { INK_CLASSES, mapReader, READ_SIDE } from './map-reader.ts';
 import { spoilPicture } from './spoil-picture.ts';
 import { type TrueMaps, trueMaps } from './true-maps.ts';
 
@@ -22,10 +22,6 @@ const BATCH = 8;
 const SEED = 2;
 const AREA = READ_SIDE * READ_SIDE;
 const POOL = { poolSize: 256, freshPerStep: 4 } as const;
-/** Every third scene shows a person, so that poses are learned. */
-const PERSON_EVERY = 3;
-/** Of the places without a limb so many are asked about for each that is: limbs are few. */
-const EMPTY_PLACES_ASKED = 3;
 /** Squared differences of depth are small beside the losses of classes. */
 const DEPTH_WEIGHT = 10;
 
@@ -35,50 +31,43 @@ interface ReadPicture {
 }
 
 /** The lesson of the reader: the exact maps of drawn scenes. */
-export function readerLesson(maxTrainSteps: number): PartLesson {
+export function readerLesson({ steps, learningRate, firstScene, start }: JudgeRound): PartLesson {
   const learning = learnEverything();
   const scope = new Scope({ name: 'reader', dtype: 'float32', substitute: learning.substitute });
   const picture = input('picture', { shape: [BATCH, 3, READ_SIDE, READ_SIDE], dtype: 'float32' });
   const read = mapReader(scope, picture);
   const labels = (name: string) => input(name, { shape: [BATCH * AREA], dtype: 'int64' });
-  const [ink, segments, limbs] = [labels('ink'), labels('segments'), labels('limbs')];
+  const [ink, segments] = [labels('ink'), labels('segments')];
   const depth = input('depth', { shape: [BATCH, 1, READ_SIDE, READ_SIDE], dtype: 'float32' });
   const losses = [
     crossEntropy(places(read.ink), oneHot(ink, INK_CLASSES)),
     crossEntropy(places(read.segments), oneHot(segments, SEGMENTS.length)),
-    crossEntropy(places(read.limbs), oneHot(limbs, LIMB_CLASSES)),
     mul(squaredError(read.depth, depth), constant([DEPTH_WEIGHT], [], 'float32')),
   ];
-  const pool = picturePool({ ...POOL, make: readPicture });
+  const pool = picturePool({ ...POOL, make: (index) => readPicture(firstScene + index) });
   return {
     lesson: {
       trainables: learning.trainables,
       loss: losses.reduce(add),
-      perStep: [picture, ink, segments, limbs, depth],
+      perStep: [picture, ink, segments, depth],
       reported: {},
     },
-    initial: freshWeights(learning.trainables, { generator: new RandomGenerator(SEED) }),
+    initial: start ?? freshWeights(learning.trainables, { generator: new RandomGenerator(SEED) }),
     checkpoints: {},
-    rate: { learningRate: 4e-3, lrScheduler: 'cosine', lrWarmupSteps: 30, maxTrainSteps },
-    key: `pocket map reader ${maxTrainSteps}`,
+    rate: { learningRate, lrScheduler: 'cosine', lrWarmupSteps: 30, maxTrainSteps: steps },
+    key: `pocket map reader ${firstScene} ${steps}`,
     feeds: async (step) => stepFeeds(await pool(step), stepGenerator(SEED, step)),
   };
 }
 
 async function readPicture(index: number): Promise<ReadPicture> {
-  const scene = describeScene(FIRST_JUDGE_SEED + index, index % PERSON_EVERY === 0 ? { noun: 'person' } : {});
+  const scene = describeScene(FIRST_JUDGE_SEED + index);
   const { pixels } = await renderScene(scene);
   return { picture: halvedPlanes(pixels), maps: await trueMaps(scene) };
 }
 
 function stepFeeds(pictures: readonly ReadPicture[], generator: RandomGenerator) {
   const chosen = Array.from({ length: BATCH }, () => pictures[generator.randint(pictures.length)]!);
-  const shift = generator.randint(EMPTY_PLACES_ASKED);
-  const isAsked = (limb: number, place: number) =>
-    limb < LIMB_CLASSES - 1 || (place + shift) % EMPTY_PLACES_ASKED === 0;
-  const limbs = chosen.flatMap(({ maps }) =>
-    Array.from(maps.limbs, (limb, place) => (isAsked(limb, place) ? limb : LIMB_CLASSES)),
-  );
   const depth = Float32Array.from(chosen.flatMap(({ maps }) => [...maps.depth]));
   return {
     picture: stack(
@@ -93,7 +82,6 @@ function stepFeeds(pictures: readonly ReadPicture[], generator: RandomGenerator)
       chosen.flatMap(({ maps }) => [...maps.segments]),
       [BATCH * AREA],
     ),
-    limbs: int64Tensor(limbs, [BATCH * AREA]),
     depth: float32Tensor(depth, [BATCH, 1, READ_SIDE, READ_SIDE]),
   };
 }

@@ -1,7 +1,5 @@
 import { renderControlMap, SEGMENT_COLORS, SEGMENTS } from '../renderer/control-maps.ts';
-import { rasterize } from '../renderer/render-scene.ts';
 import type { SceneDescription } from '../renderer/scene.ts';
-import { LIMB_STEP, LIMBS, limbMapSvg } from '../renderer/skeleton-svg.ts';
 import { SIDE } from '../renderer/world.ts';
 import { READ_SIDE } from './map-reader.ts';
 
@@ -13,29 +11,21 @@ export interface TrueMaps {
   readonly segments: Uint8Array;
   /** 0 far to 1 near. */
   readonly depth: Float32Array;
-  /** Indices of `LIMBS`, or their number where there is no limb. */
-  readonly limbs: Uint8Array;
 }
 
 const segmentOfColor = new Map(SEGMENTS.map((segment, index) => [SEGMENT_COLORS[segment].join(), index]));
 
 export async function trueMaps(scene: SceneDescription): Promise<TrueMaps> {
-  const [sketch, segments, depth, limbs] = await Promise.all([
+  const [sketch, segments, depth] = await Promise.all([
     renderControlMap(scene, 'sketch'),
     renderControlMap(scene, 'segmentation'),
     renderControlMap(scene, 'depth'),
-    rasterize(limbMapSvg(scene)),
   ]);
   return {
     ink: Uint8Array.from(everySecond((i) => (meanOfFour(sketch, i) > 110 ? 1 : 0))),
     segments: Uint8Array.from(everySecond((i) => segmentOfColor.get(segments.subarray(i, i + 3).join()) ?? 0)),
     depth: Float32Array.from(everySecond((i) => depth[i]! / 255)),
-    limbs: Uint8Array.from(everySecond((i) => limbClass(limbs[i]!))),
   };
-}
-
-function limbClass(grey: number): number {
-  return grey === 0 ? LIMBS.length : Math.round(grey / LIMB_STEP) - 1;
 }
 
 /** One value for every second pixel of every second row. */

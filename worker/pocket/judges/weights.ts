@@ -24,15 +24,20 @@ export interface TrainJudgeOptions {
   readonly onProgress: Parameters<typeof runPart>[1]['onProgress'];
 }
 
-/** Trains a judge on the renderer's pictures, going on from its newest checkpoint, and saves its weights. */
+/** Trains a judge on the renderer's pictures round by round, going on from its newest checkpoint, and saves its weights. */
 export async function trainJudge(
   name: JudgeName,
-  part: PartLesson,
+  rounds: readonly ((start: Weights | undefined) => PartLesson)[],
   { workFolder, ...options }: TrainJudgeOptions,
 ): Promise<void> {
-  const checkpointFolder = join(workFolder, `${name}.checkpoints`);
-  const { trained } = await runPart(part, { ...options, checkpointFolder, minutes: undefined });
-  await saveSafetensors(judgeFile(name), namedTensors(part, trained));
+  let learned: Weights | undefined;
+  for (const [index, describe] of rounds.entries()) {
+    const part = describe(learned);
+    const checkpointFolder = join(workFolder, `${name}-${index + 1}.checkpoints`);
+    const { trained } = await runPart(part, { ...options, checkpointFolder, minutes: undefined });
+    await saveSafetensors(judgeFile(name), namedTensors(part, trained));
+    learned = trained;
+  }
 }
 
 function namedTensors({ lesson }: PartLesson, trained: Weights): [string, TensorToSave][] {

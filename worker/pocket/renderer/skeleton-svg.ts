@@ -4,7 +4,7 @@ import { subjectTransform, svg } from './scene-svg.ts';
 import { SIDE } from './world.ts';
 
 /** Limbs in the order of OpenPose's drawing, to which its colours belong. */
-export const LIMBS: readonly (readonly [KeyPoint, KeyPoint])[] = [
+const LIMBS: readonly (readonly [KeyPoint, KeyPoint])[] = [
   ['neck', 'rightShoulder'],
   ['neck', 'leftShoulder'],
   ['rightShoulder', 'rightElbow'],
@@ -24,20 +24,6 @@ export const LIMBS: readonly (readonly [KeyPoint, KeyPoint])[] = [
   ['leftEye', 'leftEar'],
 ];
 
-/** From the colour of one limb to the next in a map of limbs. */
-export const LIMB_STEP = 14;
-
-/** Draws limb i of a scene's person in a grey of (i + 1) * LIMB_STEP, without blended borders; black elsewhere. */
-export function limbMapSvg({ appearance, placement }: SceneDescription): string {
-  const black = `<rect width="${SIDE}" height="${SIDE}"/>`;
-  if (appearance.noun !== 'person') return svg(black);
-  const lines = limbLines(skeletonOf(appearance.form), (index) => {
-    const grey = (index + 1) * LIMB_STEP;
-    return `rgb(${grey},${grey},${grey})`;
-  });
-  return svg(`${black}<g shape-rendering="crispEdges" transform="${subjectTransform(placement)}">${lines}</g>`);
-}
-
 /** Limbs are drawn at this share of full brightness, key points at full, as OpenPose does. */
 const LIMB_BRIGHTNESS = 0.6;
 
@@ -50,20 +36,15 @@ export function skeletonSvg({ appearance, placement }: SceneDescription): string
 }
 
 function skeletonShapes(skeleton: Skeleton): string {
-  const lines = limbLines(skeleton, (index) => openPoseColor(index, LIMB_BRIGHTNESS));
+  const lines = LIMBS.map(([from, to], index) => {
+    const [[x1, y1], [x2, y2]] = [skeleton[from], skeleton[to]];
+    return `<line x1="${x1}" y1="${y1}" x2="${x2}" y2="${y2}" stroke="${openPoseColor(index, LIMB_BRIGHTNESS)}" stroke-width="5" stroke-linecap="round"/>`;
+  });
   const points = KEY_POINTS.map((point, index) => {
     const [x, y] = skeleton[point];
     return `<circle cx="${x}" cy="${y}" r="3.2" fill="${openPoseColor(index, 1)}"/>`;
   });
-  return [lines, ...points].join('');
-}
-
-function limbLines(skeleton: Skeleton, colorOf: (index: number) => string): string {
-  const lines = LIMBS.map(([from, to], index) => {
-    const [[x1, y1], [x2, y2]] = [skeleton[from], skeleton[to]];
-    return `<line x1="${x1}" y1="${y1}" x2="${x2}" y2="${y2}" stroke="${colorOf(index)}" stroke-width="5" stroke-linecap="round"/>`;
-  });
-  return lines.join('');
+  return [...lines, ...points].join('');
 }
 
 /** OpenPose's colours: around the hues from red in steps of 20 degrees. */

@@ -6,6 +6,7 @@ import { EXHIBITED } from '../pocket/evaluation/adherence.ts';
 import {
   type EvaluationOptions,
   evaluatePart,
+  LESSON_SUBJECTS,
   MEASURED_PARTS,
   type MeasuredPart,
   seenByEyes,
@@ -13,6 +14,7 @@ import {
 import { savePart, writePage } from '../pocket/evaluation/page.ts';
 import { POCKET_FOLDER } from '../pocket/folder.ts';
 import { openCritic } from '../pocket/judges/critic.ts';
+import { SUBJECTS } from '../pocket/renderer/subjects.ts';
 import { chooseDevice, DEVICE_NAMES } from '../runtime/device.ts';
 import { runCommand } from './run-command.ts';
 
@@ -21,6 +23,7 @@ const USAGE = `Usage: npm run pocket:evaluate -- [--samples N] [--only PART,PART
   --samples  pictures for each number (200); lessons take a quarter of it
   --only     ${MEASURED_PARTS.join(', ')}; all of them by default, the page keeps what others found
   --not-clean  says that so many of the page's first 64 pictures are not clean, and measures nothing
+  --subjects  of lessons (${LESSON_SUBJECTS})
   --family   folder of the family (${POCKET_FOLDER})
   --out      folder of the page and of evaluation-results (${POCKET_FOLDER})
   --device   auto, cpu, webgpu or cuda (auto)
@@ -46,6 +49,7 @@ async function main(args: string[]): Promise<void> {
   const options: EvaluationOptions = {
     family: flags.family,
     samples: count('--samples', flags.samples),
+    subjects: flags.subjects?.split(',').map((name) => oneOf(SUBJECTS, name, '--subjects')) ?? LESSON_SUBJECTS,
     workFolder: join(loadConfig().dataDir, 'pocket-evaluation'),
     session,
     critic,
@@ -91,6 +95,7 @@ function parseFlags(args: string[]) {
     samples: { ...text, default: '200' },
     only: text,
     'not-clean': text,
+    subjects: text,
     family: { ...text, default: POCKET_FOLDER },
     out: { ...text, default: POCKET_FOLDER },
     device: { ...text, default: 'auto' },

@@ -48,7 +48,7 @@ describe('writePage', () => {
     const text = await readFile(page, 'utf8');
     expect(text).toContain('- noun: 81.0 %, goal 90.0 %');
     expect(text).not.toContain('- time');
-    expect(text).toContain('- the part "lessons" has not been measured');
+    expect(text).toContain('- the part "dreambooth" has not been measured');
     expect(text).toContain('![Some](results/adherence-1.webp)');
     expect(await readdir(folder)).toContain('adherence-1.webp');
     await rm(folder, { recursive: true });

@@ -5,7 +5,7 @@ import type { SubjectId } from '../renderer/subjects.ts';
 import { adherence } from './adherence.ts';
 import { control } from './control.ts';
 import { judgeMeasures } from './judge-measures.ts';
-import { lessons } from './lessons.ts';
+import { type LessonPart, lessons } from './lessons.ts';
 import { type Findings, type Measure, missing } from './measure.ts';
 import { type EvaluationPart, PARTS } from './page.ts';
 import { speed } from './speed.ts';
@@ -16,6 +16,7 @@ export interface EvaluationOptions {
   readonly family: string;
   /** Pictures for each number. */
   readonly samples: number;
+  readonly subjects: readonly SubjectId[];
   /** Photos and lessons. */
   readonly workFolder: string;
   readonly session: SessionOptions;
@@ -30,7 +31,8 @@ export const MEASURED_PARTS = PARTS.filter((part): part is MeasuredPart => part 
 const JUDGED_PER_SAMPLE = 5;
 /** Lessons and their pictures cost much. */
 const LESSON_SHARE = 0.25;
-const LESSON_SUBJECTS: readonly SubjectId[] = ['backpack', 'dog', 'teapot'];
+/** Subjects of lessons; photos and lessons of others serve to tune by. */
+export const LESSON_SUBJECTS: readonly SubjectId[] = ['backpack', 'dog', 'teapot'];
 
 /** Measures one part of the family; a family without a model leaves all but the judges unmeasured, and says so. */
 export async function evaluatePart(part: MeasuredPart, options: EvaluationOptions): Promise<Findings> {
@@ -39,9 +41,7 @@ export async function evaluatePart(part: MeasuredPart, options: EvaluationOption
   if (!(await isShipped(join(family, 'model', 'unet')))) {
     return { measures: [missing(part, 'a model', 'the UNet')], exhibits: [] };
   }
-  if (part === 'lessons') {
-    return lessons({ ...options, samples: Math.ceil(LESSON_SHARE * samples), subjects: LESSON_SUBJECTS });
-  }
+  if (isLesson(part)) return lessons[part]({ ...options, samples: Math.ceil(LESSON_SHARE * samples) });
   const studio = await openStudio(options);
   try {
     return await MEASURES[part]({ ...options, studio });
@@ -50,7 +50,11 @@ export async function evaluatePart(part: MeasuredPart, options: EvaluationOption
   }
 }
 
-type StudioPart = Exclude<MeasuredPart, 'judges' | 'lessons'>;
+type StudioPart = Exclude<MeasuredPart, 'judges' | LessonPart>;
+
+function isLesson(part: MeasuredPart): part is LessonPart {
+  return part in lessons;
+}
 
 const MEASURES: { readonly [P in StudioPart]: (options: EvaluationOptions & { studio: Studio }) => Promise<Findings> } =
   {

@@ -32,16 +32,16 @@ const OBEYED_GOAL = 0.75;
 const LOOKS_GOAL = 0.95;
 const EXHIBITED = 8;
 
-/** The lessons: likeness, obedience, prior preservation, textual inversion, and what the class noun does. */
-export async function lessons(options: LessonOptions): Promise<Findings> {
-  const found = [
-    await dreambooth(options),
-    await priorPreservation(options),
-    await textualInversion(options),
-    await classNouns(options),
-  ];
-  return { measures: found.flatMap(({ measures }) => measures), exhibits: found.flatMap(({ exhibits }) => exhibits) };
-}
+export const LESSON_PARTS = ['dreambooth', 'prior', 'inversion', 'nouns'] as const;
+export type LessonPart = (typeof LESSON_PARTS)[number];
+
+/** What is measured of lessons: likeness and obedience, prior preservation, textual inversion, what the class noun does. */
+export const lessons: { readonly [P in LessonPart]: (options: LessonOptions) => Promise<Findings> } = {
+  dreambooth,
+  prior: priorPreservation,
+  inversion: textualInversion,
+  nouns: classNouns,
+};
 
 async function dreambooth(options: LessonOptions): Promise<Findings> {
   const results: Awaited<ReturnType<typeof learnedLora>>[] = [];

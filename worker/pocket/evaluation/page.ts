@@ -6,7 +6,17 @@ import { SIDE } from '../renderer/world.ts';
 import type { Exhibit, Findings, Measure } from './measure.ts';
 
 /** Parts of the evaluation in the order of the page. */
-export const PARTS = ['judges', 'adherence', 'eyes', 'control', 'lessons', 'speed'] as const;
+export const PARTS = [
+  'judges',
+  'adherence',
+  'eyes',
+  'control',
+  'dreambooth',
+  'prior',
+  'inversion',
+  'nouns',
+  'speed',
+] as const;
 export type EvaluationPart = (typeof PARTS)[number];
 
 const partSchema = z.object({
@@ -104,7 +114,10 @@ const TITLES: { readonly [P in EvaluationPart]: string } = {
   adherence: 'Pictures from prompts',
   eyes: 'Pictures as a person sees them',
   control: 'Control',
-  lessons: 'Lessons',
+  dreambooth: 'Lessons: DreamBooth LoRA',
+  prior: 'Lessons: prior preservation',
+  inversion: 'Lessons: textual inversion',
+  nouns: 'Lessons: the class noun',
   speed: 'Speed',
 };
 

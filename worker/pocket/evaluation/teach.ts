@@ -19,7 +19,7 @@ export const NEW_PLACES: readonly Background[] = ['forest', 'snow', 'night', 'de
 
 /** Tuned on the subject "bird", which the evaluation does not measure. */
 export const LESSONS = {
-  lora: { method: 'dreambooth-lora', maxTrainSteps: 200, learningRate: 2e-3, loraRank: 8, trainBatchSize: 4 },
+  lora: { method: 'dreambooth-lora', maxTrainSteps: 200, learningRate: 5e-3, loraRank: 8, trainBatchSize: 4 },
   whole: { method: 'dreambooth', maxTrainSteps: 150, learningRate: 3e-4, trainBatchSize: 4, numClassImages: 48 },
   inversion: {
     method: 'textual-inversion',

@@ -1,7 +1,7 @@
 import { float32Tensor, type SessionOptions, type Tensor } from '../../runtime/session.ts';
+import { SIDE } from '../renderer/world.ts';
 import { halvedPlanes } from './judge-pictures.ts';
 import { mapReader, READ_SIDE } from './map-reader.ts';
-import { SIDE } from '../renderer/world.ts';
 import { JUDGED_SIDE, pictureJudge, QUESTION_NAMES, QUESTIONS, type Question } from './picture-judge.ts';
 import type { TrueMaps } from './true-maps.ts';
 import { openJudge } from './weights.ts';
@@ -26,7 +26,11 @@ export async function openCritic(session: SessionOptions): Promise<Critic> {
     answers: async (pixels) => {
       const views: Record<string, Tensor>[] = [];
       for (const view of viewsOf(pixels)) views.push(await judge.run(feeds(view)));
-      const best = (question: Question) => bestAnswer(question, views.map((scores) => floats(scores[question])));
+      const best = (question: Question) =>
+        bestAnswer(
+          question,
+          views.map((scores) => floats(scores[question])),
+        );
       return Object.fromEntries(QUESTION_NAMES.map((question) => [question, best(question)])) as Answers;
     },
     readMaps: async (pixels) => {

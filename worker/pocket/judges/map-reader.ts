@@ -39,7 +39,7 @@ export function mapReader(scope: Scope, picture: Value): ReadMaps {
   return {
     ink: head('ink', INK_CLASSES),
     segments: head('segments', SEGMENTS.length),
-    depth: sigmoid(head('depth', 1))
+    depth: sigmoid(head('depth', 1)),
   };
 }
 

@@ -21,7 +21,8 @@ export class LessonProgressLine {
   }
 
   update(event: LessonEvent): void {
-    if (event.kind === 'sample') this.message(describeSample(event));
+    if (event.kind === 'preparing') this.message(`Class picture ${event.done} of ${event.total}`);
+    else if (event.kind === 'sample') this.message(describeSample(event));
     else if (event.kind === 'looking') this.#showLook(event);
     else if (this.#stream.isTTY) this.#updateBar(event);
     else this.#printLine(event);

@@ -74,7 +74,7 @@ function printReport(out: string, { result, step, settings, loss, drift, likenes
   }
   process.exitCode = INTERRUPTED;
   if (step === 0) {
-    console.error('Stopped before the first step');
+    console.error('Stopped before a step was taken');
     return;
   }
   console.error(

@@ -1,20 +1,18 @@
-import { join, parse } from 'node:path';
+import { parse } from 'node:path';
 import { UserError } from '../../shared/errors.ts';
 import type { ModelFolder } from '../diffusion/model-folder.ts';
-import { encodePng } from '../diffusion/picture.ts';
 import { type PromptEmbeds, PromptEncoder } from '../diffusion/prompt-encoder.ts';
-import { StableDiffusion } from '../diffusion/stable-diffusion.ts';
 import { VaeCodec } from '../diffusion/vae-codec.ts';
 import { RandomGenerator } from '../runtime/random.ts';
 import { float32Tensor, type SessionOptions } from '../runtime/session.ts';
-import { ensureClassImages } from '../training/class-images.ts';
 import { lossInputs } from '../training/diffusion-loss.ts';
 import { lessonInputs } from '../training/lessons.ts';
-import { modelKey } from '../training/model-key.ts';
 import { cropMask, cropOrigin, cropPhoto, drawCrop } from '../training/photo-crop.ts';
 import { loadPhotos, type Photo } from '../training/photos.ts';
 import { promptTokens } from '../training/prompt-tokens.ts';
 import type { Condition, Conditions, Example } from '../training/samples.ts';
+import { makeClassPictures, type PreparingEvent } from './class-pictures.ts';
+import { pauseForSignal } from './pause-for-signal.ts';
 
 export interface ExampleOptions {
   readonly model: ModelFolder;
@@ -32,6 +30,7 @@ export interface ExampleOptions {
   /** Control images named like the instance pictures. */
   readonly conditioningImages?: string | undefined;
   readonly prior?: PriorOptions | undefined;
+  readonly signal: AbortSignal | undefined;
   /** For the person: what is going on. */
   readonly onMessage: (message: string) => void;
 }
@@ -58,32 +57,35 @@ export interface LessonExamples {
   readonly files: readonly string[];
 }
 
-/** Class pictures are made as diffusers' script makes them. */
-const CLASS_STEPS = 50;
-const CLASS_GUIDANCE = 7.5;
-
-/** Loads, encodes and pairs everything that a lesson sees: latents and prompt embeds are computed once. */
-export async function prepareExamples(options: ExampleOptions): Promise<LessonExamples> {
+/**
+ * Loads, encodes and pairs everything that a lesson sees: latents and prompt embeds are computed once. Yields after each
+ * class picture that it has to make.
+ * @throws the signal's reason as soon as it is aborted
+ */
+export async function* prepareExamples(options: ExampleOptions): AsyncGenerator<PreparingEvent, LessonExamples> {
   const { model, session, resolution, prior, onMessage } = options;
   const photos = await loadFolder(options.instanceImages, { ...options, masksFolder: options.instanceMasks });
   const conditioning =
     options.conditioningImages === undefined
       ? undefined
       : await loadConditioning(photos, options.conditioningImages, options);
-  const classPhotos = prior?.pictures ? await loadClassPictures(prior.classPrompt, prior.pictures, options) : [];
+  const classPhotos = prior?.pictures ? yield* loadClassPictures(prior.classPrompt, prior.pictures, options) : [];
   const prompts = await encodePrompts(options);
   onMessage(`Encoding ${photos.length + classPhotos.length} pictures at ${resolution} x ${resolution}`);
   const vae = new VaeCodec(model.vae, { ...session, dtype: 'float32' });
   const generator = new RandomGenerator(options.seed);
-  const toExample = (prompt: Conditions | undefined, controls?: readonly Photo[]) => (photo: Photo, i: number) =>
-    encodeExample(vae, photo, {
-      prompt,
-      control: controls?.[i],
-      generator,
-      centerCrop: options.centerCrop,
-      hasMask: options.instanceMasks !== undefined,
-      hasTimeIds: model.unet.config.addition !== undefined,
-    });
+  const toExample =
+    (prompt: Conditions | undefined, controls?: readonly Photo[]) => async (photo: Photo, i: number) => {
+      await pauseForSignal(options.signal);
+      return encodeExample(vae, photo, {
+        prompt,
+        control: controls?.[i],
+        generator,
+        centerCrop: options.centerCrop,
+        hasMask: options.instanceMasks !== undefined,
+        hasTimeIds: model.unet.config.addition !== undefined,
+      });
+    };
   const instances = await inOrder(photos, toExample(prompts.instance, conditioning));
   const classes = prompts.class ? await inOrder(classPhotos, toExample(prompts.class)) : [];
   const shownAgain = prior && !prior.pictures ? instances.map((example) => asClass(example, prompts.class)) : [];
@@ -147,43 +149,14 @@ async function loadConditioning(photos: readonly Photo[], folder: string, option
   });
 }
 
-async function loadClassPictures(
+async function* loadClassPictures(
   classPrompt: string,
   pictures: ClassPictures,
   options: ExampleOptions,
-): Promise<readonly Photo[]> {
-  const folder = pictures.classImages ?? (await generateClassImages({ classPrompt, ...pictures }, options));
+): AsyncGenerator<PreparingEvent, readonly Photo[]> {
+  const { classImages, numClassImages: count, cacheFolder } = pictures;
+  const folder = classImages ?? (yield* makeClassPictures({ ...options, classPrompt, count, cacheFolder }));
   return loadFolder(folder, { ...options, onMessage: () => undefined });
-}
-
-/** @returns the folder that holds the class pictures */
-async function generateClassImages(
-  prior: ClassPictures & { classPrompt: string },
-  options: ExampleOptions,
-): Promise<string> {
-  const { model, session, resolution, onMessage } = options;
-  const pipeline = new StableDiffusion(model, { ...session, dtype: 'float32' });
-  const make = async (seed: number) => {
-    const request = { prompt: prior.classPrompt, width: resolution, height: resolution, seed };
-    const loop = pipeline.generate({ ...request, numInferenceSteps: CLASS_STEPS, guidanceScale: CLASS_GUIDANCE });
-    let next = await loop.next();
-    while (!next.done) next = await loop.next();
-    return encodePng(next.value.image.data as Float32Array, { width: resolution, height: resolution });
-  };
-  try {
-    const files = await ensureClassImages({
-      cacheFolder: prior.cacheFolder,
-      modelKey: await modelKey(model),
-      classPrompt: prior.classPrompt,
-      count: prior.numClassImages,
-      resolution,
-      make,
-      onProgress: ({ made, missing }) => onMessage(`Class picture ${made} of ${missing}`),
-    });
-    return join(files[0]!, '..');
-  } finally {
-    await pipeline.dispose();
-  }
 }
 
 interface EncodeOptions {

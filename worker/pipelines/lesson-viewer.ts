@@ -1,4 +1,3 @@
-import { setImmediate } from 'node:timers/promises';
 import type { ControlRequest } from '../diffusion/controls.ts';
 import type { ModelFolder } from '../diffusion/model-folder.ts';
 import { encodePng } from '../diffusion/picture.ts';
@@ -8,6 +7,7 @@ import { type PictureRequest, type Predict, StableDiffusion } from '../diffusion
 import type { SessionOptions, Tensor } from '../runtime/session.ts';
 import { type DriftProbe, measureDrift, recordDriftProbe } from '../training/drift.ts';
 import { FeatureReader, featureDistance } from '../training/likeness.ts';
+import { pauseForSignal } from './pause-for-signal.ts';
 import type { Learned, TaughtParts } from './taught-parts.ts';
 
 export interface LessonViewerOptions {
@@ -220,10 +220,4 @@ export class LessonViewer {
 function wholeControl(control: NonNullable<TaughtParts['control']>, image: Tensor): ControlRequest {
   const whole = { conditioningScale: 1, controlGuidanceStart: 0, controlGuidanceEnd: 1, isGuessMode: false };
   return { ...control, ...whole, loadImage: async () => image };
-}
-
-/** Lets the process hear what it was sent, since a session's run blocks its thread. */
-async function pauseForSignal(signal: AbortSignal): Promise<void> {
-  await setImmediate();
-  signal.throwIfAborted();
 }

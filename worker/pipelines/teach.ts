@@ -7,7 +7,7 @@ import { modelKey } from '../training/model-key.ts';
 import { initialState, type StepFeeds, Trainer, trainedTensors } from '../training/trainer.ts';
 import type { LessonPlan } from './lesson-plans.ts';
 import type { LessonViewer } from './lesson-viewer.ts';
-import type { TrainRequest } from './train-request.ts';
+import { signalOf, type TrainRequest } from './train-request.ts';
 import { type LessonEvent, watchLesson } from './watched-lesson.ts';
 
 /** A lesson with all that it sees. */
@@ -67,10 +67,6 @@ export async function* teach(
     await trainer.dispose();
     await prepared.close?.();
   }
-}
-
-function signalOf({ stop, pause }: TrainRequest): AbortSignal {
-  return AbortSignal.any([stop, pause].filter((signal) => signal !== undefined));
 }
 
 /** A hash of everything that decides a lesson's weights. */

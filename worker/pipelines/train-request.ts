@@ -27,6 +27,11 @@ export interface TrainRequest {
   readonly onMessage: (message: string) => void;
 }
 
+/** Aborted when the lesson is to end early, with a result or without. */
+export function signalOf({ stop, pause }: Pick<TrainRequest, 'stop' | 'pause'>): AbortSignal {
+  return AbortSignal.any([stop, pause].filter((signal) => signal !== undefined));
+}
+
 /** Accumulated passes are one larger batch: the mean over both is the same. */
 export function batchOf({ trainBatchSize, gradientAccumulationSteps }: TrainingSettings): number {
   return trainBatchSize * gradientAccumulationSteps;

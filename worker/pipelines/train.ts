@@ -4,7 +4,7 @@ import { loadTokenizer } from '../diffusion/tokenizer.ts';
 import type { LossTarget } from '../training/diffusion-loss.ts';
 import { chooseIdentifier } from '../training/identifier.ts';
 import { openLessonFolder } from '../training/lesson-folder.ts';
-import type { LessonReport } from '../training/lesson-report.ts';
+import { emptyReport, type LessonReport } from '../training/lesson-report.ts';
 import { classPrompt, instancePrompt } from '../training/prompts.ts';
 import { type SampleOptions, stepFeeds } from '../training/samples.ts';
 import type { TrainingSettings } from '../training/settings.ts';
@@ -12,8 +12,8 @@ import { planFromScratch } from './from-scratch.ts';
 import { type LessonExamples, type PriorOptions, prepareExamples } from './lesson-examples.ts';
 import { openViewer } from './lesson-view.ts';
 import { requestedPlan } from './requested-plan.ts';
-import { lessonKey, teach } from './teach.ts';
-import { batchOf, type TrainRequest, targetOf } from './train-request.ts';
+import { lessonKey, type PreparedLesson, teach } from './teach.ts';
+import { batchOf, signalOf, type TrainRequest, targetOf } from './train-request.ts';
 import type { LessonEvent } from './watched-lesson.ts';
 
 export type { TrainRequest } from './train-request.ts';
@@ -24,37 +24,51 @@ export type { TrainRequest } from './train-request.ts';
  * @throws UserError if the photos, the settings or the checkpoint do not fit
  */
 export async function* train(request: TrainRequest): AsyncGenerator<LessonEvent, LessonReport> {
-  const { model, settings, out } = request;
+  const { model, settings, seed } = request;
   refuseUnsupported(settings);
-  await openLessonFolder(out, request);
-  if (settings.method === 'from-scratch') return yield* teach(request, await planFromScratch({ ...request, settings }));
+  await openLessonFolder(request.out, request);
+  const signal = signalOf(request);
+  let prepared: PreparedLesson;
+  try {
+    prepared = yield* prepare(request, signal);
+  } catch (error) {
+    if (error !== signal.reason) throw error;
+    return emptyReport({ model: model.folder, settings, seed, instancePrompt: undefined });
+  }
+  return yield* teach(request, prepared);
+}
+
+async function* prepare(request: TrainRequest, signal: AbortSignal): AsyncGenerator<LessonEvent, PreparedLesson> {
+  const { model, settings } = request;
+  if (settings.method === 'from-scratch') return planFromScratch({ ...request, settings });
   const prior = priorOf(request);
   const plan = await requestedPlan(request, {
     hasPrior: prior !== undefined,
     hasMask: request.instanceMasks !== undefined,
   });
   const prompt = await instancePromptOf(request);
-  const examples = await prepareExamples({
+  const examples = yield* prepareExamples({
     ...request,
     resolution: settings.resolution,
     centerCrop: settings.centerCrop,
     instancePrompt: prompt,
     hasTextEncoders: 'trainTextEncoder' in settings && settings.trainTextEncoder,
     prior,
+    signal,
   });
   const samples = {
     ...sampleOptions(request, { examples, target: targetOf(model) }),
     isOutputPreserved: prior !== undefined && prior.pictures === undefined,
     variants: plan.variants,
   };
-  return yield* teach(request, {
+  return {
     ...plan,
     prompt,
     pictureCount: examples.instances.length,
     viewer: openViewer(request, { apply: plan.apply, instances: examples.instances, instancePrompt: prompt }),
     feeds: (step) => stepFeeds(step, samples),
     key: await lessonKey(request, { prompt, files: examples.files }),
-  });
+  };
 }
 
 /** Settings that exist in the published scripts and not yet here are refused, never ignored. */

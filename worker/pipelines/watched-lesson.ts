@@ -11,10 +11,11 @@ import { saveCurve } from '../training/lesson-report.ts';
 import { likeness } from '../training/likeness.ts';
 import { smooth, smoothingSpan } from '../training/loss-curve.ts';
 import { type TrainerState, trainedTensors } from '../training/trainer.ts';
+import type { PreparingEvent } from './class-pictures.ts';
 import type { LessonViewer, Look, LookProgress } from './lesson-viewer.ts';
 
 /** What a lesson tells while it goes on. */
-export type LessonEvent = StepsEvent | LookingEvent | SampleEvent;
+export type LessonEvent = PreparingEvent | StepsEvent | LookingEvent | SampleEvent;
 
 /** A run of the device. */
 export interface StepsEvent extends LessonProgress {

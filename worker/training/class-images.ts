@@ -16,8 +16,6 @@ export interface ClassImageOptions {
   readonly resolution: number;
   /** Generates the picture of a seed with the frozen model, as the bytes of a PNG. */
   readonly make: (seed: number) => Promise<Uint8Array>;
-  /** Runs after each picture that is made; not at all if none is missing. */
-  readonly onProgress?: ((progress: ClassImageProgress) => void) | undefined;
 }
 
 export interface ClassImageProgress {
@@ -32,14 +30,17 @@ const ABANDONED_AFTER_MS = 3_600_000;
 const PARTIAL = '.part';
 
 /**
- * Lists pictures of the class for prior preservation, one per seed, and makes those that the cache lacks or has damaged.
- * A run that is killed continues where it stopped; several may fill one cache at a time.
+ * Lists pictures of the class for prior preservation, one per seed, and makes those that the cache lacks or has damaged,
+ * yielding after each. A run that is killed, or that nobody asks on, continues where it stopped; several may fill one cache
+ * at a time.
  * @returns `count` paths of PNG files in the order of their seeds
  * @throws what `make` throws; Error if it makes a picture of another size
  * @see DreamBooth (arXiv 2208.12242), section 3.3
  */
-export async function ensureClassImages(options: ClassImageOptions): Promise<string[]> {
-  const { count, make, onProgress, resolution } = options;
+export async function* ensureClassImages(
+  options: ClassImageOptions,
+): AsyncGenerator<ClassImageProgress, readonly string[]> {
+  const { count, make, resolution } = options;
   const folder = classFolder(options);
   await mkdir(folder, { recursive: true });
   await removeAbandoned(folder);
@@ -50,7 +51,7 @@ export async function ensureClassImages(options: ClassImageOptions): Promise<str
   }
   for (const [index, { file, seed }] of missing.entries()) {
     await saveWhole(file, await checkedPng(await make(seed), { seed, resolution }));
-    onProgress?.({ made: index + 1, missing: missing.length });
+    yield { made: index + 1, missing: missing.length };
   }
   return images.map(({ file }) => file);
 }

@@ -43,6 +43,11 @@ export interface LessonReport extends LessonFacts {
   readonly samples: readonly SampleRecord[];
 }
 
+/** Of a lesson that was ended while it was being prepared. */
+export function emptyReport(facts: LessonFacts): LessonReport {
+  return { ...facts, step: 0, result: undefined, loss: undefined, seconds: 0, samples: [] };
+}
+
 /** Sums a journal up. */
 export function reportOf(facts: LessonFacts, journal: LessonJournal, result: string | undefined): LessonReport {
   const { steps, samples, records } = journal;

@@ -11,7 +11,7 @@ import { input } from '../../../worker/graph/operators.ts';
 import { Scope } from '../../../worker/graph/scope.ts';
 import { denoiserComponents } from '../../../worker/networks/denoiser.ts';
 import { unet } from '../../../worker/networks/unet.ts';
-import { prepareExamples } from '../../../worker/pipelines/lesson-examples.ts';
+import { type LessonExamples, prepareExamples } from '../../../worker/pipelines/lesson-examples.ts';
 import { compile } from '../../../worker/runtime/compile.ts';
 import { float32Tensor } from '../../../worker/runtime/session.ts';
 import { diffusionLoss, lossInputs } from '../../../worker/training/diffusion-loss.ts';
@@ -151,13 +151,15 @@ describe('a lesson from photos to files', () => {
 async function classPredictions(path: string): Promise<Float32Array> {
   const model = await openModelFolder(path);
   const pictures = { resolution: SIDE, centerCrop: true, seed: 9, onMessage: () => undefined };
-  const examples = await prepareExamples({
+  const preparing = prepareExamples({
     ...pictures,
+    signal: undefined,
     model,
     session: SESSION,
     instanceImages: inFolder('class'),
     instancePrompt: CLASS_PROMPT,
   });
+  const { value: examples } = (await preparing.next()) as IteratorReturnResult<LessonExamples>;
   const [batch, latentShape] = [32, [4, SIDE / 8, SIDE / 8] as const];
   const feeds = stepFeeds(0, {
     instances: examples.instances,

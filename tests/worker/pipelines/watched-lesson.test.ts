@@ -142,3 +142,17 @@ test('a lesson that starts anew forgets what one that was paused wrote down', as
   await lesson('anew', { given: { maxTrainSteps: 2 } });
   expect((await stepsOf('anew')).map(({ step }) => step)).toEqual([1, 2]);
 });
+
+test('a lesson that is paused while class pictures are made leaves them for the next one', async () => {
+  const given = { withPriorPreservation: true, numClassImages: 3, maxTrainSteps: 1 } as const;
+  const pause = new AbortController();
+  const made: string[] = [];
+  const onEvent = (event: LessonEvent) => {
+    if (event.kind === 'preparing') made.push(`${event.done} of ${event.total}`);
+    pause.abort();
+  };
+  expect(await lesson('prior', { given, pause: pause.signal, onEvent })).toMatchObject({ step: 0, result: undefined });
+  expect(made).toEqual(['1 of 3']);
+  expect((await lesson('prior', { given, onEvent })).step).toBe(1);
+  expect(made).toEqual(['1 of 3', '1 of 2', '2 of 2']);
+});

@@ -12,7 +12,7 @@ beforeAll(async () => {
   peer = await startDiscordPeer();
   program = await createDiscordProgram(peer);
   await program.start();
-});
+}, 300_000);
 afterAll(async () => {
   program.kill();
   await program.ended();

@@ -23,7 +23,7 @@ beforeAll(async () => {
     withPlatforms: true,
     environment: { DISCORD_TOKEN: peer.token, DISCORD_API: peer.api },
   });
-});
+}, 300_000);
 afterEach(() => expect(peer.violations).toEqual([]));
 afterAll(async () => {
   await bot.stop();

@@ -1,0 +1,102 @@
+/** Photos become a concept on Discord, and the concept is used there and on the local page. */
+import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
+import { type AddressInfo, createServer } from 'node:net';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { POCKET_FOLDER } from '../../../worker/pocket/folder.ts';
+import {
+  buttonsOf,
+  type DiscordPeer,
+  type GivenFile,
+  type StoredMessage,
+  startDiscordPeer,
+} from '../../support/discord-peer/peer.ts';
+import { enterPage } from '../../support/page-visitor.ts';
+import { type RunningBot, startTinyBot } from '../../support/running-bot.ts';
+
+const IN_TIME_MS = 200_000;
+
+let peer: DiscordPeer;
+let bot: RunningBot;
+let pageAddress: string;
+beforeAll(async () => {
+  peer = await startDiscordPeer();
+  const port = await freePort();
+  pageAddress = `http://127.0.0.1:${port}`;
+  bot = await startTinyBot({
+    withStudent: true,
+    withPlatforms: true,
+    environment: { DISCORD_TOKEN: peer.token, DISCORD_API: peer.api, WEB_PORT: String(port) },
+  });
+}, 300_000);
+afterEach(() => expect(peer.violations).toEqual([]));
+afterAll(async () => {
+  await bot.stop();
+  await peer.close();
+});
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+const photos = (): Promise<GivenFile[]> =>
+  Promise.all(
+    [1, 2, 3, 4].map(async (number) => {
+      const bytes = await readFile(join(POCKET_FOLDER, 'examples', 'dog', `${number}.png`));
+      return { name: `${number}.png`, type: 'image/png', bytes };
+    }),
+  );
+
+const isEnd = (message: StoredMessage) => /-# end-\w+$/.test(peer.text(message));
+const endNumber = (count: number) =>
+  peer.until(() => peer.messages().filter(isEnd)[count - 1], `end ${count}`, IN_TIME_MS);
+
+const DRAW = { prompt: 'Rex on a beach', size: '64x64', steps: 1, seed: 3 };
+
+test('four photos become a concept, with samples and buttons on the way', async () => {
+  const asked = peer.slashCommand('teach', { options: { name: 'Rex', class: 'dog', steps: 6, model: 'student' } });
+  await peer.until(() => asked.modal, 'the form');
+  const taught = peer.submitModal(asked, { photos: await photos() });
+  await peer.until(() => taught.original?.isDeferred === false, 'the acknowledgement', IN_TIME_MS);
+  const sampled = peer.until(
+    () => buttonsOf(taught.original!).some(({ custom_id }) => custom_id.startsWith('use-sample:')),
+    'a sample',
+    IN_TIME_MS,
+  );
+  const end = await endNumber(1);
+  expect(peer.text(end)).toContain('**Rex** is learned');
+  expect(peer.files(end).length).toBeGreaterThan(1);
+  expect(end.notified).toEqual([peer.ada.id]);
+  await sampled;
+}, 300_000);
+
+test('concept appears in a picture of its owner, and in nobody else’s', async () => {
+  peer.slashCommand('imagine', { options: DRAW });
+  const own = await endNumber(2);
+  peer.slashCommand('imagine', { options: { ...DRAW, model: 'student' }, user: peer.ben });
+  const strange = await endNumber(3);
+  expect(peer.files(strange)[0]!.bytes).not.toEqual(peer.files(own)[0]!.bytes);
+}, 300_000);
+
+test('concept that is shared with everyone draws the same picture on the local page', async () => {
+  const shared = peer.slashCommand('concepts', { options: { do: 'share', name: 'Rex', with: 'everyone' } });
+  await peer.until(() => shared.original?.isDeferred === false, 'the answer', IN_TIME_MS);
+  const cleo = await enterPage(pageAddress, { name: 'Cleo' });
+  const invocation = { id: 'cleo-1', command: 'imagine', options: DRAW, images: {} };
+  await cleo.send('POST', '/api/channels/studio/invocations', invocation);
+  let drawn: Uint8Array | undefined;
+  for (let tries = 0; drawn === undefined && tries < 400; tries++) {
+    await new Promise((resolve) => setTimeout(resolve, 250));
+    const replies = (await cleo.messages()).flatMap(({ reply }) => reply ?? []);
+    const blob = replies.flatMap(({ pictures }) => pictures).at(-1)?.blob;
+    const isDone = replies.some(({ mentions }) => mentions.length > 0);
+    if (isDone && blob) drawn = new Uint8Array(await (await cleo.send('GET', `/blobs/${blob.hash}`)).arrayBuffer());
+  }
+  expect(drawn).toEqual(peer.files(await endNumber(2))[0]!.bytes);
+}, 300_000);

@@ -1,7 +1,13 @@
 import { add, constant } from './operators.ts';
+import { Recomputation } from './recompute.ts';
 import { GraphError, type OpName, topologicalOrder, type Value } from './value.ts';
 import type { DifferentiableOp, VjpRule } from './vjp-rule.ts';
 import { vjpRules } from './vjp-rules.ts';
+
+export interface GradientOptions {
+  /** Whether activations are computed again from the ends of blocks instead of being kept: less memory, more time. */
+  readonly isRecomputed?: boolean | undefined;
+}
 
 /**
  * Emits the gradients of a scalar with respect to some of the values that it is computed from, by reverse-mode
@@ -10,14 +16,15 @@ import { vjpRules } from './vjp-rules.ts';
  * @returns one value per entry of `wrt`, of its shape
  * @throws GraphError if the loss does not depend on an entry, or an operator on the way cannot be differentiated
  */
-export function gradients(loss: Value, wrt: readonly Value[]): Value[] {
+export function gradients(loss: Value, wrt: readonly Value[], { isRecomputed = false }: GradientOptions = {}): Value[] {
+  const recomputation = isRecomputed ? new Recomputation() : undefined;
   const order = topologicalOrder([loss]);
   const reached = reachedFrom(new Set(wrt), order);
   const cotangents = new Map<Value, Value>([[loss, constant([1], loss.shape.map(Number), loss.dtype)]]);
   for (const value of order.reverse()) {
     const ct = cotangents.get(value);
     if (!ct || !reached.has(value)) continue;
-    const inputCotangents = vjp(ct, value);
+    const inputCotangents = vjp(ct, recomputation?.again(value, ct) ?? value);
     value.inputs.forEach((input, i) => {
       const make = inputCotangents[i];
       if (!make || !input || !reached.has(input)) return;

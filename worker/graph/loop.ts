@@ -1,6 +1,6 @@
 /** A description run several times in one ONNX Loop: what it carries from step to step never leaves the device. */
 import { type LoweringOptions, type LowerRules, lowerGraph } from './lowering.ts';
-import { int, type OnnxGraph, type OnnxNode, type OnnxValueInfo } from './onnx-graph.ts';
+import { int, type OnnxGraph, type OnnxNode, type OnnxValueInfo, OPEN_DIM } from './onnx-graph.ts';
 import { GraphError, type Value, type ValueOf } from './value.ts';
 
 export interface LoopDescription {
@@ -33,7 +33,7 @@ export function lowerLoop(description: LoopDescription, rules: LowerRules, optio
     ...carried.map(({ before, after }) => [`after:${inputName(before)}`, after]),
     ...Object.entries(reported).map(([name, value]) => [`report:${name}`, value]),
   ]);
-  const step = lowerGraph(outputs, rules, options);
+  const step = lowerGraph(outputs, rules, { ...options, openInputs: perStep.map(inputName) });
   const read = new Map(step.inputs.map((info) => [info.name, info]));
   const carriedNames = carried.map(({ before }) => inputName(before));
   const stackedNames = perStep.map(inputName).filter((name) => read.has(name));
@@ -68,7 +68,7 @@ export function lowerLoop(description: LoopDescription, rules: LowerRules, optio
     inputs: [
       { name: loopNames.iterations, dtype: 'int64', dims: [] },
       ...carriedInfos.map((info) => ({ ...info, name: loopNames.initial(info.name) })),
-      ...stackedNames.map((name) => stackInfo(loopNames.stacked(name), read.get(name)!, steps)),
+      ...stackedNames.map((name) => openInfo(stackInfo(loopNames.stacked(name), read.get(name)!, steps))),
     ],
     outputs: [
       ...carriedInfos.map((info) => ({ ...info, name: loopNames.final(info.name) })),
@@ -91,6 +91,11 @@ function valueInfo(value: Value): OnnxValueInfo {
 
 function stackInfo(name: string, { dtype, dims = [] }: OnnxValueInfo, steps: string): OnnxValueInfo {
   return { name, dtype, dims: [steps, ...dims] };
+}
+
+/** Leaves the first axis of every step open: see openInputs of LoweringOptions. */
+function openInfo({ dims = [], ...info }: OnnxValueInfo): OnnxValueInfo {
+  return { ...info, dims: dims.map((dim, axis) => (axis === 1 ? OPEN_DIM : dim)) };
 }
 
 function identity(from: string, to: string): OnnxNode {

@@ -10,6 +10,7 @@ import {
   type OnnxNode,
   type OnnxValueInfo,
 } from './onnx-graph.ts';
+import { prune } from './prune.ts';
 import { type Dtype, type OpName, topologicalOrder, type Value, type ValueOf } from './value.ts';
 
 /** Where a parameter lies and in which dtype; its shape has been checked against the description. */
@@ -22,6 +23,11 @@ export interface LoweringOptions {
   readonly symbols?: SymbolValues;
   /** What free symbols will mostly be, for choices between ways to compute the same; 64 where nothing is said. */
   readonly typicalSymbols?: SymbolValues;
+  /**
+   * Inputs whose first axis ONNX Runtime is not told. Where it knows shapes it plans ahead which buffer takes over which,
+   * and keeps a dead one until its last heir has died: a UNet's backward pass takes up to twice the memory.
+   */
+  readonly openInputs?: readonly string[];
   readonly findParameter: (component: string, name: string) => StoredParameter;
 }
 
@@ -60,6 +66,8 @@ export class Lowering {
   readonly #users = new Map<Value, Value[]>();
   readonly #initializers = new Map<string, OnnxInitializer>();
   readonly #inputs = new Map<string, OnnxValueInfo>();
+  /** An open input for each size of a first axis. */
+  readonly #openInputs = new Map<number, string>();
   readonly #symbolSources = new Map<string, { input: string; axis: number; divisor: number }>();
   readonly #memo = new Map<string, string>();
   #nodes: OnnxNode[] = [];
@@ -224,12 +232,19 @@ export class Lowering {
   reshapeTensor(dims: readonly Dim[]): string {
     const resolved = dims.map((dim) => this.resolve(dim));
     const unknown = resolved.filter((dim) => typeof dim !== 'number');
-    if (unknown.length !== 1) return this.shapeTensor(resolved);
-    return this.constant(
-      resolved.map((dim) => (typeof dim === 'number' ? dim : -1)),
-      [dims.length],
-      'int64',
-    );
+    if (unknown.length > 1) return this.shapeTensor(resolved);
+    const inferred = unknown.length === 1 ? resolved.indexOf(unknown[0]!) : this.#openInputs.size > 0 ? 0 : undefined;
+    const sizes = resolved.map((dim, axis) => (axis === inferred ? -1 : (dim as number)));
+    return this.constant(sizes, [sizes.length], 'int64');
+  }
+
+  /** Like shapeTensor, but ONNX Runtime does not get to know the size of the first axis if that of an open input is as large. */
+  openShapeTensor(dims: readonly Dim[]): string {
+    const [first, ...rest] = dims.map((dim) => this.resolve(dim));
+    const source = typeof first === 'number' ? this.#openInputs.get(first) : undefined;
+    if (source === undefined || first === 1) return this.shapeTensor(dims);
+    const size = this.#once(`open:${first}`, () => this.node('Shape', [source], { start: int(0), end: int(1) }));
+    return rest.length === 0 ? size : this.node('Concat', [size, this.shapeTensor(rest)], { axis: int(0) });
   }
 
   reshape(name: string, dims: readonly Dim[]): string {
@@ -253,6 +268,8 @@ export class Lowering {
     const resolved = shape.map((dim) => this.resolve(dim));
     const dims = resolved.map((dim) => (typeof dim === 'number' ? dim : dimToString(dim)));
     this.#inputs.set(name, { name, dtype: borderDtype(dtype), dims });
+    const [first] = dims;
+    if (typeof first === 'number' && this.#options.openInputs?.includes(name)) this.#openInputs.set(first, name);
     resolved.forEach((dim, axis) => {
       const source = typeof dim === 'number' ? undefined : multipleOfSymbol(dim);
       if (source && !this.#symbolSources.has(source.name)) {
@@ -365,27 +382,4 @@ function roundHalfToEven(value: number): number {
   const floor = Math.floor(value);
   const fraction = value - floor;
   return fraction > 0.5 || (fraction === 0.5 && floor % 2 === 1) ? floor + 1 : floor;
-}
-
-/**
- * Drops nodes, further outputs of nodes and initializers that no output needs: rules that merge operators leave the
- * merged ones unused.
- */
-function prune(graph: OnnxGraph): OnnxGraph {
-  const needed = new Set(graph.outputs.map((output) => output.name));
-  const kept: OnnxNode[] = [];
-  for (const node of [...graph.nodes].reverse()) {
-    if (!node.outputs.some((output) => needed.has(output))) continue;
-    const outputs = node.outputs.map((output) => (needed.has(output) ? output : ''));
-    kept.push({ ...node, outputs: outputs.slice(0, 1 + outputs.findLastIndex((output) => output !== '')) });
-    for (const name of namesRead(node)) needed.add(name);
-  }
-  return { ...graph, nodes: kept.reverse(), initializers: graph.initializers.filter(({ name }) => needed.has(name)) };
-}
-
-function namesRead(node: OnnxNode): string[] {
-  const inner = Object.values(node.attributes).flatMap((attribute) =>
-    attribute.type === 'graph' ? attribute.value.nodes.flatMap(namesRead) : [],
-  );
-  return [...node.inputs, ...inner];
 }

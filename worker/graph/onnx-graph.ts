@@ -37,10 +37,13 @@ export interface OnnxInitializer {
   readonly data: Uint8Array<ArrayBuffer> | ExternalTensor;
 }
 
+/** A dimension that is not the same as any other as far as ONNX Runtime can know. */
+export const OPEN_DIM = '';
+
 export interface OnnxValueInfo {
   readonly name: string;
   readonly dtype: OnnxDtype;
-  /** A string names a dimension that is known only at run time; undefined leaves the shape open. */
+  /** A string names a dimension that is known only at run time, OPEN_DIM one without a name; undefined leaves the shape open. */
   readonly dims: readonly (number | string)[] | undefined;
 }
 
@@ -65,4 +68,12 @@ export function allNodes(graph: OnnxGraph): OnnxNode[] {
       attribute.type === 'graph' ? allNodes(attribute.value) : [],
     ),
   ]);
+}
+
+/** Names that a node reads, also inside its branches. */
+export function namesRead({ inputs, attributes }: OnnxNode): string[] {
+  const inner = Object.values(attributes).flatMap((attribute) =>
+    attribute.type === 'graph' ? attribute.value.nodes.flatMap(namesRead) : [],
+  );
+  return [...inputs, ...inner];
 }

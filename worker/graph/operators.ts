@@ -53,6 +53,9 @@ export const matMul = (a: Value, b: Value, attributes: Attributes<'MatMul'>): Va
   apply('MatMul', [a, b], attributes);
 export const geglu = (x: Value): Value => apply('Geglu', [x], {});
 
+/** The same value, marked as the end of a block: what a backward pass keeps where it computes activations again. */
+export const endBlock = (x: Value): Value => ({ ...x, endsBlock: true });
+
 /** Returns `x` itself where the dtype is already the one asked for. */
 export const cast = (x: Value, to: Dtype): Value => (x.dtype === to ? x : apply('Cast', [x], { to }));
 

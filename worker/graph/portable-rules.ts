@@ -45,7 +45,7 @@ export const portableRules: LowerRules = {
     const ones = lowering.constant(Array(numGroups).fill(1), [numGroups], 'float32');
     const zeros = lowering.constant(Array(numGroups).fill(0), [numGroups], 'float32');
     const normalized = lowering.node('InstanceNormalization', [grouped, ones, zeros], { epsilon: float(epsilon) });
-    const restored = lowering.node('Reshape', [normalized, lowering.shapeTensor(shape)]);
+    const restored = lowering.node('Reshape', [normalized, lowering.reshapeTensor(shape)]);
     const scaled = lowering.node('Mul', [restored, perChannel(lowering, weight)]);
     const shifted = lowering.node('Add', [scaled, perChannel(lowering, bias)]);
     const activated = activation === 'silu' ? silu(lowering, shifted) : shifted;
@@ -93,7 +93,7 @@ export const portableRules: LowerRules = {
   },
   Reshape: (lowering, { inputs: [x], attributes: { shape } }) => lowering.reshape(lowering.plain(x), shape),
   Expand: (lowering, { inputs: [x], attributes: { shape } }) =>
-    lowering.node('Expand', [lowering.plain(x), lowering.shapeTensor(shape)]),
+    lowering.node('Expand', [lowering.plain(x), lowering.openShapeTensor(expansion(x.shape, shape))]),
   Concat: (lowering, { inputs, attributes: { axis } }) =>
     lowering.node(
       'Concat',
@@ -121,9 +121,15 @@ export const portableRules: LowerRules = {
     }),
 };
 
+/** The shape to give to Expand: 1 where the size stays. */
+function expansion(from: readonly Dim[], to: readonly Dim[]): Dim[] {
+  const added = to.length - from.length;
+  return to.map((dim, i) => (i >= added && equalDims(dim, from[i - added]!) ? 1 : dim));
+}
+
 /** Resize on [N, C, H, W], or on any other axis order when `shape` is given in that order. */
 export function resizeNearest(lowering: Lowering, x: string, shape: readonly Dim[]): string {
-  return lowering.node('Resize', [x, '', '', lowering.shapeTensor(shape)], {
+  return lowering.node('Resize', [x, '', '', lowering.openShapeTensor(shape)], {
     mode: string('nearest'),
     coordinate_transformation_mode: string('asymmetric'),
     nearest_mode: string('floor'),

@@ -137,6 +137,8 @@ export interface ValueOf<Op extends OpName> extends TensorType {
   readonly op: Op;
   readonly inputs: Inputs<Op>;
   readonly attributes: Attributes<Op>;
+  /** Whether a block of a network ends here: see Recomputation. */
+  readonly endsBlock?: true;
 }
 
 export type Value = { [Op in OpName]: ValueOf<Op> }[OpName];

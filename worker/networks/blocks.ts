@@ -4,6 +4,7 @@ import {
   add,
   attention,
   concat,
+  endBlock,
   flattenSpatial,
   geglu,
   reshape,
@@ -36,18 +37,18 @@ export function resnetBlock(
     }
     h = conv2d(scope.at('conv2'), groupNorm(scope.at('norm2'), h, { ...norm, activation: 'silu' }), out);
     const shortcut = x.shape[1] === out ? x : conv2d(scope.at('conv_shortcut'), x, out, { kernel: 1 });
-    return add(shortcut, h);
+    return endBlock(add(shortcut, h));
   });
 }
 
 /** Stride 2 with symmetric padding of 1. */
 export function downsample(scope: Scope, x: Value): Value {
-  return conv2d(scope.at('conv'), x, Number(x.shape[1]), { stride: 2 });
+  return endBlock(conv2d(scope.at('conv'), x, Number(x.shape[1]), { stride: 2 }));
 }
 
 /** Nearest neighbour to the size of `like`, then a convolution. */
 export function upsample(scope: Scope, x: Value, like: Value): Value {
-  return conv2d(scope.at('conv'), resizeNearest(x, like.shape[2]!, like.shape[3]!), Number(x.shape[1]));
+  return endBlock(conv2d(scope.at('conv'), resizeNearest(x, like.shape[2]!, like.shape[3]!), Number(x.shape[1])));
 }
 
 export interface TransformerOptions {
@@ -71,7 +72,7 @@ export function transformer2d(scope: Scope, x: Value, options: TransformerOption
     let h = project(scope.at('proj_in'), flattenSpatial(normalized), Number(channels));
     for (let i = 0; i < options.depth; i++) h = transformerBlock(scope.at('transformer_blocks', i), h, options);
     const projected = project(scope.at('proj_out'), h, Number(channels));
-    return add(unflattenSpatial(projected, height!, width!), x);
+    return endBlock(add(unflattenSpatial(projected, height!, width!), x));
   });
 }
 
@@ -84,7 +85,7 @@ function transformerBlock(scope: Scope, x: Value, options: TransformerOptions): 
     h = add(crossAttention(scope.at('attn2'), layerNorm(scope.at('norm2'), h), cross), h);
     const features = Number(h.shape[2]);
     const gated = geglu(dense(scope.at('ff.net.0.proj'), layerNorm(scope.at('norm3'), h), 8 * features));
-    return add(dense(scope.at('ff.net.2'), gated, features), h);
+    return endBlock(add(dense(scope.at('ff.net.2'), gated, features), h));
   });
 }
 

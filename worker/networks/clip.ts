@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { UserError } from '../../shared/errors.ts';
 import { type Dim, multiplyDims } from '../graph/dim.ts';
-import { add, attention, gather, gelu, quickGelu, reshape, where } from '../graph/operators.ts';
+import { add, attention, endBlock, gather, gelu, quickGelu, reshape, where } from '../graph/operators.ts';
 import type { Scope } from '../graph/scope.ts';
 import type { Value } from '../graph/value.ts';
 import { countUpTo, parseConfig } from './config.ts';
@@ -165,7 +165,7 @@ export function clipEncoderLayer(
     const hidden = activate(
       dense(scope.at('mlp.fc1'), layerNorm(scope.at('layer_norm2'), x, layerNormEps), intermediateSize),
     );
-    return add(x, dense(scope.at('mlp.fc2'), hidden, hiddenSize));
+    return endBlock(add(x, dense(scope.at('mlp.fc2'), hidden, hiddenSize)));
   });
 }
 

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { add, concat, mul, reduceMean, scalar, silu, slice } from '../graph/operators.ts';
+import { add, concat, endBlock, mul, reduceMean, scalar, silu, slice } from '../graph/operators.ts';
 import type { Scope } from '../graph/scope.ts';
 import type { Value } from '../graph/value.ts';
 import { downBlock, midBlock } from './blocks.ts';
@@ -68,7 +68,7 @@ export function controlnet(
     const { sample, encoderHiddenStates, conditioningScale } = inputs;
     const context = { config, timeEmbedding: timeEmbedding(scope, config, inputs), encoderHiddenStates };
     const hint = conditioningEmbedding(scope.at('controlnet_cond_embedding'), config, inputs.controlImage);
-    let x = add(conv2d(scope.at('conv_in'), sample, config.blockOutChannels[0]!), hint);
+    let x = endBlock(add(conv2d(scope.at('conv_in'), sample, config.blockOutChannels[0]!), hint));
     const skips = [x];
     config.blockOutChannels.forEach((_, level) => {
       const block = downBlock(scope.at('down_blocks', level), x, { level, ...context });

@@ -1,5 +1,5 @@
 import { multiplyDims } from '../graph/dim.ts';
-import { add, cast, concat, constant, cos, mul, reshape, silu, sin } from '../graph/operators.ts';
+import { add, cast, concat, constant, cos, endBlock, mul, reshape, silu, sin } from '../graph/operators.ts';
 import type { Scope } from '../graph/scope.ts';
 import type { Value } from '../graph/value.ts';
 import { dense } from './layers.ts';
@@ -59,5 +59,5 @@ export function timeEmbedding(scope: Scope, config: UnetConfig, conditions: Time
     const hidden = silu(dense(added.at('linear_1'), concat([textEmbeds, sizes], 1), features));
     embedding = add(embedding, dense(added.at('linear_2'), hidden, features));
   }
-  return silu(embedding);
+  return endBlock(silu(embedding));
 }

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { UserError } from '../../shared/errors.ts';
-import { add, averagePool2x2, mul, pixelUnshuffle, relu } from '../graph/operators.ts';
+import { add, averagePool2x2, endBlock, mul, pixelUnshuffle, relu } from '../graph/operators.ts';
 import type { Scope } from '../graph/scope.ts';
 import type { Value } from '../graph/value.ts';
 import { countUpTo, parseConfig } from './config.ts';
@@ -105,7 +105,7 @@ function adapterResnet(scope: Scope, x: Value, { kernel }: { kernel: number }): 
   return scope.describe(() => {
     const channels = Number(x.shape[1]);
     const h = relu(conv2d(scope.at('block1'), x, channels));
-    return add(conv2d(scope.at('block2'), h, channels, { kernel }), x);
+    return endBlock(add(conv2d(scope.at('block2'), h, channels, { kernel }), x));
   });
 }
 

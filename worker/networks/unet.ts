@@ -1,4 +1,4 @@
-import { add } from '../graph/operators.ts';
+import { add, endBlock } from '../graph/operators.ts';
 import type { Scope } from '../graph/scope.ts';
 import type { Value } from '../graph/value.ts';
 import { addFeature, downBlock, midBlock, upBlock } from './blocks.ts';
@@ -60,7 +60,7 @@ export function unetFeatures(
       encoderAttentionBias,
     };
     const features = [...(controls.adapterFeatures ?? [])];
-    let x = conv2d(scope.at('conv_in'), sample, config.blockOutChannels[0]!);
+    let x = endBlock(conv2d(scope.at('conv_in'), sample, config.blockOutChannels[0]!));
     let skips = [x];
     config.blockOutChannels.forEach((_, level) => {
       const block = downBlock(scope.at('down_blocks', level), x, {

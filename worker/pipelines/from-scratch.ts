@@ -68,10 +68,10 @@ function planVae(request: ScratchRequest, folder: CaptionedFolder): ScratchPlan 
     throw new UserError('Cannot train a VAE: it makes no pictures of prompts, got a --validation-prompt');
   }
   const { config } = model.vae;
-  const { resolution: side, useEma: hasEma } = settings;
+  const { resolution: side, useEma: hasEma, gradientCheckpointing: isRecomputed } = settings;
   const batch = batchOf(settings);
   const latentSide = side / config.vaeScaleFactor;
-  const lesson = { ...vaeLesson({ vae: config, batch, side, klWeight: KL_WEIGHT }), hasEma };
+  const lesson = { ...vaeLesson({ vae: config, batch, side, klWeight: KL_WEIGHT }), hasEma, isRecomputed };
   const pictures = picturePool({
     make: async (index) => (await folder.read(index % folder.files.length)).bitmap,
     poolSize: Math.min(POOL_SIZE, folder.files.length),
@@ -137,7 +137,8 @@ async function planTextToImage(request: ScratchRequest, folder: CaptionedFolder)
   const { vaeScaleFactor, latentChannels } = model.vae.config;
   const latentSide = settings.resolution / vaeScaleFactor;
   const options = { unet: model.unet.config, target, batch, latentSide, tokens, vaeScaleFactor, hasMask: false };
-  const lesson = { ...textToImageLesson(options, encoder.config), hasEma: settings.useEma };
+  const { useEma: hasEma, gradientCheckpointing: isRecomputed } = settings;
+  const lesson = { ...textToImageLesson(options, encoder.config), hasEma, isRecomputed };
   const tokenizer = await loadTokenizer(encoder.tokenizerFolder);
   const idsOf = (prompt: string): Conditions => {
     const data = BigInt64Array.from(tokenizer.encode(prompt).inputIds, BigInt);

@@ -63,6 +63,7 @@ async function* prepare(request: TrainRequest, signal: AbortSignal): AsyncGenera
   };
   return {
     ...plan,
+    lesson: { ...plan.lesson, isRecomputed: settings.gradientCheckpointing },
     prompt,
     pictureCount: examples.instances.length,
     viewer: openViewer(request, { apply: plan.apply, instances: examples.instances, instancePrompt: prompt }),
@@ -73,13 +74,7 @@ async function* prepare(request: TrainRequest, signal: AbortSignal): AsyncGenera
 
 /** Settings that exist in the published scripts and not yet here are refused, never ignored. */
 function refuseUnsupported(settings: TrainingSettings): void {
-  const unsupported: readonly (readonly [flag: string, isAsked: boolean])[] = [
-    ['--mixed-precision fp16', settings.mixedPrecision !== 'no'],
-    ['--gradient-checkpointing', settings.gradientCheckpointing],
-  ];
-  for (const [flag, isAsked] of unsupported) {
-    if (isAsked) throw new UserError(`Cannot train: ${flag} is not there yet`);
-  }
+  if (settings.mixedPrecision !== 'no') throw new UserError('Cannot train: --mixed-precision fp16 is not there yet');
 }
 
 function priorOf({ settings, classImages, classImageCache }: TrainRequest): PriorOptions | undefined {

@@ -23,6 +23,8 @@ export interface Lesson {
   readonly perStep: readonly Value[];
   /** Whether a moving average of the parameters is kept beside them. */
   readonly hasEma?: boolean;
+  /** Whether activations are computed again in the backward pass instead of being kept. */
+  readonly isRecomputed?: boolean;
   /** Further values to report of every step. */
   readonly reported: Readonly<Record<string, Value>>;
 }
@@ -98,10 +100,8 @@ export class Trainer {
 
   static async create(lesson: Lesson, adamw: AdamwOptions, options: CompileOptions): Promise<Trainer> {
     const { trainables, loss, perStep, reported } = lesson;
-    const slopes = gradients(
-      loss,
-      trainables.map(({ value }) => value),
-    );
+    const learned = trainables.map(({ value }) => value);
+    const slopes = gradients(loss, learned, { isRecomputed: lesson.isRecomputed });
     const optimizer = adamwStep(trainables, slopes, {
       ...adamw,
       hasEma: lesson.hasEma ?? false,

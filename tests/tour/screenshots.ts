@@ -16,11 +16,11 @@ async function main(): Promise<void> {
   const booth = await startPage({ model: 'pocket' });
   const browser = await openChromium();
   try {
-    const { page } = await openAs(browser, booth.address, { name: 'Ada', width: 1200, height: 800 });
+    const { page } = await openAs(browser, booth.address, { name: 'Ada', width: 1200, height: 940 });
     page.setDefaultTimeout(LONG_MS);
     await imagine(page);
     await draw(page);
-    await look(browser, booth, { file: 'dark', name: 'Bob', width: 1200, height: 800, colorScheme: 'dark' });
+    await look(browser, booth, { file: 'dark', name: 'Bob', width: 1200, height: 940, colorScheme: 'dark' });
     await look(browser, booth, { file: 'narrow', name: 'Eve', width: 390, height: 780 });
     await teach(page);
   } finally {

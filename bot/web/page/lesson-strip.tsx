@@ -46,7 +46,8 @@ export function LessonStrip({ lesson, losses, take }: StripProps) {
 const WIDTH = 320;
 const HEIGHT = 64;
 
-function LossCurve({ losses }: { losses: readonly LossPoint[] }) {
+/** The loss over the steps, as measured and smoothed. */
+export function LossCurve({ losses }: { losses: readonly LossPoint[] }) {
   const lastStep = losses.at(-1)?.[0] ?? 1;
   const values = losses.map(([, loss]) => loss);
   const [low, high] = [Math.min(...values), Math.max(...values)];

@@ -3,7 +3,7 @@ import type { LossPoint } from '../wire.ts';
 import { ActionButton } from './action-button.tsx';
 import { blobUrl, fileName } from './api.ts';
 import { Icon } from './icons.tsx';
-import { LessonStrip } from './lesson-strip.tsx';
+import { LessonStrip, LossCurve } from './lesson-strip.tsx';
 import { openLightbox } from './lightbox.tsx';
 import { Markdown } from './markdown.tsx';
 import { percent } from './running-jobs.ts';
@@ -26,6 +26,11 @@ export function ReplyView({ reply, losses }: { reply: Reply; losses: readonly Lo
       {text && <Markdown text={text} />}
       {progress && <ProgressBar {...progress} />}
       {lesson && <LessonStrip lesson={lesson} losses={losses} take={buttons.find(inStrip)} />}
+      {!lesson && losses.length > 1 && (
+        <div class="lesson">
+          <LossCurve losses={losses} />
+        </div>
+      )}
       {inGallery.length > 0 && <Gallery pictures={inGallery} isPreview={progress !== undefined} />}
       {plain.length > 0 && <Buttons buttons={plain} />}
     </div>

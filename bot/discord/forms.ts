@@ -117,11 +117,11 @@ function componentOf(option: CommandOption, value: OptionValue | undefined): API
 
 function uploadField(command: Command, given: AttachedImages): APILabelComponent | undefined {
   const { needed, possible } = openSlots(command, given);
-  if (possible === 0) return undefined;
-  const option = command.options.find(({ type }) => type === 'image')!;
+  const [option, ...others] = command.options.filter(({ type }) => type === 'image');
+  if (option === undefined || possible === 0) return undefined;
   const most = Math.min(possible, MAX_FILES);
-  const [name, description] =
-    most === 1 ? [option.name, option.description] : ['images', countText(needed, most, option)];
+  const name = others.length === 0 || most === 1 ? option.name : 'images';
+  const description = most === 1 ? option.description : countText(needed, most, option);
   return label(name, description, {
     type: ComponentType.FileUpload,
     custom_id: IMAGES_FIELD,

@@ -54,8 +54,8 @@ test('photos given in the command are kept when more are asked for', async () =>
     attachments: { photo1: first! },
   });
   await shown(asked);
-  expect(() => peer.submitModal(asked, { images: others.slice(0, 1) })).toThrow('needs 2 files');
-  peer.submitModal(asked, { images: others });
+  expect(() => peer.submitModal(asked, { photos: others.slice(0, 1) })).toThrow('needs 2 files');
+  peer.submitModal(asked, { photos: others });
   await peer.until(() => inbox.acknowledgements[0], 'the acknowledgement');
   expect(inbox.invocations[0]).toMatchObject({ command: 'teach', options: { name: 'Rex', class: 'dog' } });
   expect(inbox.invocations[0]!.images['photos']).toHaveLength(4);

@@ -5,6 +5,7 @@ import { type AddedJob, addJob, type NewJob } from '../../bot/job-rows.ts';
 import { type Database, openDatabase } from '../../shared/database.ts';
 import { EmbeddedPostgres } from '../../shared/embedded-postgres.ts';
 import type { PictureJob } from '../../shared/jobs.ts';
+import { placeEmptyDatabase } from './empty-database.ts';
 
 export interface BotTables {
   readonly database: Database;
@@ -16,6 +17,7 @@ export interface BotTables {
 /** The tables in a folder of their own. */
 export async function openTables(): Promise<BotTables> {
   const folder = await mkdtemp(join(tmpdir(), 'sketchbooth-tables-'));
+  await placeEmptyDatabase(folder);
   const embedded = await EmbeddedPostgres.open(folder);
   const database = await openDatabase(embedded);
   return {

@@ -8,6 +8,7 @@ import { setTimeout } from 'node:timers/promises';
 import { postKey } from '../../bot/delivery.ts';
 import type { MessageRef } from '../../bot/platform.ts';
 import type { Invocation } from '../../commands/command.ts';
+import { placeEmptyDatabase } from './empty-database.ts';
 import type { FromLedgerBot, ToLedgerBot } from './ledger-messages.ts';
 import { type RedisServer, startRedisServer } from './redis-server.ts';
 import { saveTinyPipeline } from './tiny-folder.ts';
@@ -83,6 +84,7 @@ class LedgerRun {
 
   async open(): Promise<void> {
     this.#dataDir = await mkdtemp(join(tmpdir(), 'sketchbooth-ledger-'));
+    await placeEmptyDatabase(this.#dataDir);
     await saveTinyPipeline(join(this.#dataDir, 'models', 'tiny'));
     if (this.#options.queue === 'redis') this.#redis = await startRedisServer();
     await Promise.all(this.#roles().map(([name, role]) => this.#start(name, role)));

@@ -11,6 +11,7 @@ import { createMetrics } from '../../shared/metrics.ts';
 import { type BotServices, openServices } from '../../shared/services.ts';
 import { type RunningWorker, startWorker } from '../../worker/main.ts';
 import { ChatPlatform } from './chat-platform.ts';
+import { placeEmptyDatabase } from './empty-database.ts';
 import { saveTinyNetwork, saveTinyPipeline } from './tiny-folder.ts';
 import { saveTinyStudent } from './tiny-lesson.ts';
 import { tinyConfigs } from './tiny-models.ts';
@@ -42,6 +43,7 @@ export async function startTinyBot({
 }: BotOptions = {}): Promise<RunningBot> {
   const dataDir = await mkdtemp(join(tmpdir(), 'sketchbooth-bot-'));
   const models = join(dataDir, 'models');
+  await placeEmptyDatabase(dataDir);
   await saveTinyPipeline(join(models, 'tiny'));
   if (withStudent) await saveTinyStudent(join(models, 'student'));
   await saveTinyNetwork(join(models, 'tiny-scribble'), 'ControlNetModel', tinyConfigs['controlnet-sd1']);

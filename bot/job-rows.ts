@@ -41,9 +41,14 @@ export async function addJob(database: Database, asked: NewJob): Promise<AddedJo
   const { rows } = await sql<{ tag: number | null; mine: number; theirs: number; ahead: number; seconds: number }>`
     with busy as (
       select
-        count(*) filter (where platform = ${owner.platform} and owner_id = ${owner.userId}) as mine,
-        count(*) filter (where platform = ${place.platform} and server_id = ${place.serverId ?? null}::text) as theirs
-      from sketchbooth.jobs where state in ('queued', 'running')
+        (
+          select count(*) from sketchbooth.jobs where state in ('queued', 'running')
+            and platform = ${owner.platform} and owner_id = ${owner.userId}
+        ) as mine,
+        (
+          select count(*) from sketchbooth.jobs where state in ('queued', 'running')
+            and platform = ${place.platform} and server_id = ${place.serverId ?? null}::text
+        ) as theirs
     ), invocation as (
       insert into sketchbooth.invocations (id, outcome)
       select ${asked.invocationId}, ${outcome}::jsonb from busy

@@ -166,4 +166,6 @@ export const MIGRATIONS: readonly string[] = [
     primary key (message_id, person_id, emoji)
   );
   `,
+  // The limit of jobs per person is looked up at every command.
+  `create index jobs_of_owner_unfinished on jobs (platform, owner_id) where state in ('queued', 'running')`,
 ];

@@ -86,7 +86,7 @@ test('a control that cannot be applied is an error, never a picture without it',
 test('a running job is cancelled within a second, by its owner alone', async () => {
   const { chat } = bot;
   const ends = chat.ends().length;
-  const answer = await chat.type('imagine', { prompt: 'slow', size: '256x256', steps: 50 });
+  const answer = await chat.type('imagine', { prompt: 'slow', size: '512x512', steps: 50 });
   if (answer.kind !== 'message' || answer.jobId === undefined) throw new Error('expected a job');
   const { jobId } = answer;
   const acknowledgement = chat.messages.at(-1)!;

@@ -140,9 +140,11 @@ test('control that cannot be applied is told, and no picture is made without it'
 
 test('job that runs is cancelled by its owner and by no stranger', async () => {
   const before = ends().length;
-  const asked = peer.slashCommand('imagine', { options: { prompt: 'a long way', size: '256x256', steps: 50 } });
+  const asked = peer.slashCommand('imagine', {
+    options: { prompt: 'a long way', size: '256x256', steps: 50, count: 4 },
+  });
   await peer.until(
-    () => asked.original && /Drawing, \d+ of 50/.test(peer.text(asked.original)),
+    () => asked.original && /Drawing .*, \d+ of 200/.test(peer.text(asked.original)),
     'progress',
     IN_TIME_MS,
   );

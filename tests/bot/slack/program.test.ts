@@ -99,9 +99,9 @@ test('two maps at once come from one form or from one message', async () => {
 test('job that runs is cancelled by its owner and by no stranger', async () => {
   const before = ends().length;
   const count = peer.world.messages.length;
-  await peer.slash('/imagine', 'a long way --size 256x256 --steps 50');
+  await peer.slash('/imagine', 'a long way --size 256x256 --steps 50 --count 4');
   const asked = await peer.until(() => peer.world.messages[count], 'the acknowledgement');
-  await peer.until(() => /Drawing, \d+ of 50/.test(wordsOf(asked)), 'progress', IN_TIME_MS);
+  await peer.until(() => /Drawing .*, \d+ of 200/.test(wordsOf(asked)), 'progress', IN_TIME_MS);
   const told = peer.world.ephemerals.length;
   await peer.press(asked, 'Cancel', peer.world.ben);
   const refusal = await peer.until(() => peer.world.ephemerals[told], 'the refusal');

@@ -1,6 +1,7 @@
 /** Taught subjects by the names that people use for them. */
 import { UserError } from '../shared/errors.ts';
 import type { Actor, AppliedConcept } from '../shared/jobs.ts';
+import { wholeWords } from '../shared/whole-words.ts';
 import type { ConceptSummary } from './command.ts';
 import { shown } from './read-options.ts';
 
@@ -59,12 +60,4 @@ function ownFirst(concepts: readonly ConceptSummary[], actor: Actor): readonly C
 function listed(concepts: readonly ConceptSummary[]): string {
   const names = concepts.slice(0, 10).map((concept) => concept.name);
   return concepts.length > names.length ? `${names.join(', ')} and more` : names.join(', ');
-}
-
-function wholeWords(name: string): RegExp {
-  const words = name
-    .trim()
-    .split(/\s+/)
-    .map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));
-  return new RegExp(`(?<![\\p{L}\\p{N}_])${words.join('\\s+')}(?![\\p{L}\\p{N}_])`, 'giu');
 }

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, rename, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { AppliedConcept, BlobRef, PictureJob } from '../../shared/jobs.ts';
+import { wholeWords } from '../../shared/whole-words.ts';
 import type { PictureRequest } from '../diffusion/stable-diffusion.ts';
 import { loadTextualInversionFile } from '../diffusion/textual-inversion-file.ts';
 import { conceptFolder, type JobContext } from './job-context.ts';
@@ -16,14 +17,6 @@ export function promptWith(prompt: string, concepts: readonly Pick<AppliedConcep
     (text, { promptText }, i) => text.replaceAll(`\u0000${i}\u0000`, () => promptText),
     marked,
   );
-}
-
-function wholeWords(name: string): RegExp {
-  const words = name
-    .trim()
-    .split(/\s+/)
-    .map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));
-  return new RegExp(`(?<![\\p{L}\\p{N}_])${words.join('\\s+')}(?![\\p{L}\\p{N}_])`, 'giu');
 }
 
 export interface PreparedConcepts {

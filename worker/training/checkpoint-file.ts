@@ -11,6 +11,7 @@ import {
   saveSafetensors,
   type TensorToSave,
 } from '../runtime/safetensors.ts';
+import { listStepFiles } from './step-files.ts';
 import type { TrainedTensor, TrainedTensors } from './trained-tensors.ts';
 
 /** Everything that a training needs to go on as if it had never stopped. */
@@ -93,17 +94,8 @@ async function removeOthers(folder: string, step: number): Promise<void> {
 }
 
 /** Lists the checkpoints of a folder, the newest first. */
-export async function listCheckpoints(folder: string): Promise<{ step: number; file: string }[]> {
-  const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return [];
-    throw error;
-  });
-  return names
-    .flatMap((name) => {
-      const digits = NAME.exec(name)?.[1];
-      return digits === undefined ? [] : [{ step: Number(digits), file: join(folder, name) }];
-    })
-    .sort((a, b) => b.step - a.step);
+export function listCheckpoints(folder: string): Promise<{ step: number; file: string }[]> {
+  return listStepFiles(folder, NAME);
 }
 
 /**

@@ -7,6 +7,7 @@ import type { StoredParameter } from '../graph/lowering.ts';
 import type { Checkpoint } from '../runtime/checkpoint.ts';
 import { readSafetensorsHeader, type StoredTensor, saveSafetensors } from '../runtime/safetensors.ts';
 import { type LessonIdentity, lessonIdentitySchema } from './lesson-identity.ts';
+import { listStepFiles } from './step-files.ts';
 import type { TrainedTensors } from './trained-tensors.ts';
 
 /** Tensors that learn, as they were after a step, by the lesson's names. */
@@ -46,17 +47,8 @@ async function removeSurplus(folder: string): Promise<void> {
 }
 
 /** Lists the files of a folder, the newest step first. */
-export async function listLearned(folder: string): Promise<{ step: number; file: string }[]> {
-  const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return [];
-    throw error;
-  });
-  return names
-    .flatMap((name) => {
-      const digits = NAME.exec(name)?.[1];
-      return digits === undefined ? [] : [{ step: Number(digits), file: join(folder, name) }];
-    })
-    .sort((a, b) => b.step - a.step);
+export function listLearned(folder: string): Promise<{ step: number; file: string }[]> {
+  return listStepFiles(folder, NAME);
 }
 
 /** Removes the files of steps after `step`, which are taken again; all of them before a lesson that starts anew. */

@@ -12,6 +12,7 @@ import {
 import type { BlobRef } from '../../shared/jobs.ts';
 import { encodeButton } from '../button-value.ts';
 import type { Reply, ReplyButton, ReplyPicture } from '../platform.ts';
+import { progressBar } from '../progress-bar.ts';
 import { fitPicture } from './fit-picture.ts';
 import { toDiscordText } from './markdown.ts';
 
@@ -93,14 +94,6 @@ function shortText(text: string): string {
   if (written.length <= MAX_TEXT) return written;
   const excess = Math.max(1, Math.ceil((written.length - MAX_TEXT) / 2));
   return shortText(`${text.replace(/…$/, '').slice(0, -excess - 1)}…`);
-}
-
-const BAR_CELLS = 12;
-
-function progressBar({ progress }: Reply): string {
-  if (progress === undefined) return '';
-  const filled = Math.round((BAR_CELLS * Math.min(progress.done, progress.total)) / progress.total);
-  return `${'▰'.repeat(filled)}${'▱'.repeat(BAR_CELLS - filled)}`;
 }
 
 interface ReadPicture {

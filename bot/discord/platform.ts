@@ -13,6 +13,7 @@ import type { Command } from '../../commands/command.ts';
 import type { DiscordConfig } from '../../shared/config.ts';
 import { UserError } from '../../shared/errors.ts';
 import type { ReplyTo } from '../../shared/jobs.ts';
+import { createPendingWork } from '../pending-work.ts';
 import type { BotInbox, MessageRef, Platform, Reply } from '../platform.ts';
 import { isCode, request } from './api-errors.ts';
 import { type Bridge, messageOf, postMessage } from './bridge.ts';
@@ -51,26 +52,20 @@ const UNKNOWN_MESSAGE = 10008;
 export function createDiscordPlatform(options: DiscordOptions): Platform {
   const { config, log } = options;
   const client = createClient(options);
-  const pending = new Set<Promise<void>>();
+  const pending = createPendingWork(log);
   let bridge: Bridge | undefined;
   const connected = (): Bridge => {
     if (bridge === undefined) throw new Error('Cannot use Discord: the platform must be started first');
     return bridge;
   };
 
-  /** Keeps track of what is under way, so that stopping waits for it. */
-  function track(what: string, work: Promise<void>): void {
-    const tracked: Promise<void> = work
-      .catch((error: unknown) => log.error({ err: error }, `Cannot ${what}`))
-      .finally(() => pending.delete(tracked));
-    pending.add(tracked);
-  }
-
   function listen(to: Bridge): void {
     client.on(Events.InteractionCreate, (interaction) =>
-      track('answer an interaction', onInteraction(to, interaction)),
+      pending.track('answer an interaction', onInteraction(to, interaction)),
     );
-    client.ws.on(GatewayDispatchEvents.MessageReactionAdd, (data) => track('answer a reaction', onReaction(to, data)));
+    client.ws.on(GatewayDispatchEvents.MessageReactionAdd, (data) =>
+      pending.track('answer a reaction', onReaction(to, data)),
+    );
     client.on(Events.Error, (error) => log.error({ err: error }, 'Discord connection failed'));
     client.on(Events.ShardDisconnect, ({ code }, shard) => log.error({ code, shard }, 'Discord closed the connection'));
     client.on(Events.ShardReconnecting, (shard) => log.info({ shard }, 'Connecting to Discord again'));
@@ -109,7 +104,7 @@ export function createDiscordPlatform(options: DiscordOptions): Platform {
     stop: async () => {
       client.removeAllListeners(Events.InteractionCreate);
       client.ws.removeAllListeners(GatewayDispatchEvents.MessageReactionAdd);
-      await Promise.all(pending);
+      await pending.settle();
       await client.destroy();
     },
   };

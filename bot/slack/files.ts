@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { UserError } from '../../shared/errors.ts';
 import type { BlobRef } from '../../shared/jobs.ts';
+import { collectBytes, tooLarge } from '../collect-bytes.ts';
 import type { MessageRef, ReplyPicture } from '../platform.ts';
 import type { Bridge } from './bridge.ts';
 import type { UploadedPicture } from './message.ts';
@@ -19,7 +20,6 @@ interface FileFacts {
 
 const HOST = 'files.slack.com';
 const TIMEOUT_MS = 60_000;
-const MEBIBYTE = 2 ** 20;
 
 /**
  * Copies shared files into the store.
@@ -62,24 +62,7 @@ async function download(
   if (response.headers.get('content-type')?.startsWith('text/html')) {
     throw new Error(`Cannot fetch ${name}: the app must have the scope files:read, got a web page`);
   }
-  return collect(response.body, name, maxUploadBytes);
-}
-
-async function collect(body: AsyncIterable<Uint8Array>, name: string, maxBytes: number): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = [];
-  let sizeBytes = 0;
-  for await (const chunk of body) {
-    sizeBytes += chunk.byteLength;
-    if (sizeBytes > maxBytes) throw tooLarge(name, maxBytes);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
-}
-
-function tooLarge(name: string, maxBytes: number): UserError {
-  return new UserError(
-    `Cannot take ${name}: at most ${Math.floor(maxBytes / MEBIBYTE)} MiB, make it smaller and attach it again`,
-  );
+  return collectBytes(response.body, name, maxUploadBytes);
 }
 
 /** Where files are shared: in the thread under a message. */

@@ -2,6 +2,7 @@
 import type { ActionsBlock, Button, KnownBlock } from '@slack/types';
 import { encodeButton } from '../button-value.ts';
 import type { Reply, ReplyButton } from '../platform.ts';
+import { progressBar } from '../progress-bar.ts';
 import { toFallbackText, toRichText } from './rich-text.ts';
 
 export interface SlackMessage {
@@ -53,14 +54,6 @@ export function toMessage(reply: Reply, { isMentioning = false, pictures = [] }:
 
 function cut(text: string, maxLength: number): string {
   return text.length <= maxLength ? text : `${text.slice(0, maxLength - 1)}…`;
-}
-
-const BAR_CELLS = 12;
-
-function progressBar({ progress }: Reply): string {
-  if (progress === undefined) return '';
-  const filled = Math.round((BAR_CELLS * Math.min(progress.done, progress.total)) / progress.total);
-  return `${'▰'.repeat(filled)}${'▱'.repeat(BAR_CELLS - filled)}`;
 }
 
 function buttonBlocks(buttons: readonly ReplyButton[]): ActionsBlock[] {

@@ -2,6 +2,7 @@ import { App, LogLevel } from '@slack/bolt';
 import type { Logger } from 'pino';
 import type { Command } from '../../commands/command.ts';
 import type { SlackConfig } from '../../shared/config.ts';
+import { createPendingWork } from '../pending-work.ts';
 import type { BotInbox, Platform } from '../platform.ts';
 import type { Bridge } from './bridge.ts';
 import { listen } from './listeners.ts';
@@ -21,19 +22,12 @@ const REQUEST_TIMEOUT_MS = 30_000;
 export function createSlackPlatform(options: SlackOptions): Platform {
   const { config, log } = options;
   const app = createApp(options);
-  const pending = new Set<Promise<void>>();
+  const pending = createPendingWork(log);
   let bridge: Bridge | undefined;
   const connected = (): Bridge => {
     if (bridge === undefined) throw new Error('Cannot use Slack: the platform must be started first');
     return bridge;
   };
-
-  function track(what: string, work: Promise<void>): void {
-    const tracked: Promise<void> = work
-      .catch((error: unknown) => log.error({ err: error }, `Cannot ${what}`))
-      .finally(() => pending.delete(tracked));
-    pending.add(tracked);
-  }
 
   async function start(inbox: BotInbox): Promise<void> {
     await app.init();
@@ -51,7 +45,7 @@ export function createSlackPlatform(options: SlackOptions): Platform {
       unfinished: new Map(),
       shownSamples: new Set(),
     };
-    listen(app, bridge, track);
+    listen(app, bridge, pending.track);
     app.error(async (error) => log.error({ err: error }, 'Cannot take a delivery of Slack'));
     await app.start(config.port);
     log.info({ mode: config.appToken === undefined ? 'HTTP' : 'Socket Mode' }, 'Connected to Slack');
@@ -67,7 +61,7 @@ export function createSlackPlatform(options: SlackOptions): Platform {
     sendDirect: (to, reply) => sendDirect(connected(), to.userId, reply),
     isReady: () => bridge !== undefined,
     stop: async () => {
-      await Promise.all(pending);
+      await pending.settle();
       await app.stop();
       bridge = undefined;
     },

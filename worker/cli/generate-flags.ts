@@ -1,7 +1,7 @@
-import { parseArgs } from 'node:util';
 import { UserError } from '../../shared/errors.ts';
 import { SCHEDULER_NAMES, type SchedulerName } from '../diffusion/schedulers/create-scheduler.ts';
 import { DEVICE_NAMES, type DeviceName } from '../runtime/device.ts';
+import { readFlags } from './read-flags.ts';
 
 export const GENERATE_USAGE = `Usage: npm run generate -- --model FOLDER_OR_NAME --prompt TEXT --out FILE.png
   --negative-prompt TEXT      what the picture should not show
@@ -143,11 +143,7 @@ export function parseGenerateFlags(args: string[]): GenerateFlags {
 }
 
 function readOptions(args: string[]) {
-  try {
-    return parseArgs({ args, options: OPTIONS }).values;
-  } catch (error) {
-    throw new UserError(`${error instanceof Error ? error.message : error}\n${GENERATE_USAGE}`, { cause: error });
-  }
+  return readFlags(args, OPTIONS, GENERATE_USAGE);
 }
 
 function required(name: string, value: string | undefined): string {

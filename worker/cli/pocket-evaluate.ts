@@ -1,5 +1,4 @@
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { loadConfig } from '../../shared/config.ts';
 import { UserError } from '../../shared/errors.ts';
 import { EXHIBITED } from '../pocket/evaluation/adherence.ts';
@@ -16,6 +15,7 @@ import { POCKET_FOLDER } from '../pocket/folder.ts';
 import { openCritic } from '../pocket/judges/critic.ts';
 import { SUBJECTS } from '../pocket/renderer/subjects.ts';
 import { chooseDevice, DEVICE_NAMES } from '../runtime/device.ts';
+import { readFlags } from './read-flags.ts';
 import { runCommand } from './run-command.ts';
 
 const USAGE = `Usage: npm run pocket:evaluate -- [--samples N] [--only PART,PART]
@@ -101,11 +101,7 @@ function parseFlags(args: string[]) {
     device: { ...text, default: 'auto' },
     threads: text,
   } as const;
-  try {
-    return parseArgs({ args, options }).values;
-  } catch (error) {
-    throw new UserError(`${error instanceof Error ? error.message : error}\n${USAGE}`, { cause: error });
-  }
+  return readFlags(args, options, USAGE);
 }
 
 await runCommand(main);

@@ -1,11 +1,11 @@
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { loadConfig } from '../../shared/config.ts';
 import { UserError } from '../../shared/errors.ts';
 import { POCKET_FOLDER } from '../pocket/folder.ts';
 import { makePart, PART_NAMES } from '../pocket/making/parts.ts';
 import { chooseDevice, DEVICE_NAMES } from '../runtime/device.ts';
 import type { LessonProgress } from '../training/lesson-loop.ts';
+import { readFlags } from './read-flags.ts';
 import { runCommand } from './run-command.ts';
 
 const USAGE = `Usage: npm run pocket:train -- [--part NAME] [--minutes N] [--out FOLDER]
@@ -96,11 +96,7 @@ function parseFlags(args: string[]) {
     device: { ...text, default: 'auto' },
     threads: text,
   } as const;
-  try {
-    return parseArgs({ args, options }).values;
-  } catch (error) {
-    throw new UserError(`${error instanceof Error ? error.message : error}\n${USAGE}`, { cause: error });
-  }
+  return readFlags(args, options, USAGE);
 }
 
 await runCommand(main);

@@ -1,4 +1,3 @@
-import { parseArgs } from 'node:util';
 import { UserError } from '../../shared/errors.ts';
 import { DEVICE_NAMES, type DeviceName } from '../runtime/device.ts';
 import {
@@ -13,6 +12,7 @@ import {
   TRAINING_METHODS,
   type TrainingMethod,
 } from '../training/settings.ts';
+import { readFlags } from './read-flags.ts';
 
 export interface TrainFlags {
   readonly model: string;
@@ -196,12 +196,8 @@ function readOptions(args: string[]): OptionValues {
     options[flag] = { type: value === 'switch' ? 'boolean' : 'string' };
     if (value === 'switch') options[`no-${flag}`] = { type: 'boolean' };
   }
-  try {
-    // Every option is of one value, which the general type of parseArgs does not tell.
-    return parseArgs({ args, options }).values as OptionValues;
-  } catch (error) {
-    throw new UserError(`${error instanceof Error ? error.message : error}\n${TRAIN_USAGE}`, { cause: error });
-  }
+  // Every option is of one value, which the general type of readFlags does not tell.
+  return readFlags(args, options, TRAIN_USAGE) as OptionValues;
 }
 
 function required(name: keyof typeof OWN_OPTIONS, values: OptionValues): string {

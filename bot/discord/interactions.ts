@@ -11,6 +11,7 @@ import type {
 import type { Command, Invocation, OptionValue, ResultAction } from '../../commands/command.ts';
 import type { BlobRef } from '../../shared/jobs.ts';
 import { type ButtonMeaning, decodeButton } from '../button-value.ts';
+import { sayFailure } from '../failure.ts';
 import type { Press } from '../platform.ts';
 import type { AttachedFile } from './attachments.ts';
 import { type Bridge, keepAttachments } from './bridge.ts';
@@ -21,7 +22,7 @@ import { draftForm, draftNew, readSubmission, toModal } from './forms.ts';
 import { type AttachedImages, fillSlots, imageSlots, openSlots } from './images.ts';
 import { actorOf, isAdministrator, isModerator, placeOf } from './people.ts';
 import { missingPermissions, permissionText } from './permissions.ts';
-import { type Deferral, defer, deferAndShow, replyPrivately, sayFailure, show, showForm } from './respond.ts';
+import { type Deferral, defer, deferAndShow, replyPrivately, show, showForm } from './respond.ts';
 
 /** Answers to these are for the person who asked; all other commands make jobs, which everybody sees. */
 const PRIVATE_COMMANDS = new Set(['concepts', 'status', 'cancel', 'settings', 'help']);
@@ -210,7 +211,7 @@ async function openForm(bridge: Bridge, interaction: ButtonInteraction, draftId:
 const FORM_PATIENCE_MS = 1500;
 
 async function edit(bridge: Bridge, interaction: ButtonInteraction, press: Press): Promise<void> {
-  const outcome = bridge.inbox.press(press).catch((error: unknown) => sayFailure(bridge, interaction, error));
+  const outcome = bridge.inbox.press(press).catch((error: unknown) => sayFailure(bridge.log, interaction.id, error));
   const inTime = await Promise.race([outcome, later(FORM_PATIENCE_MS)]);
   const form = inTime?.kind === 'form' ? inTime.form : undefined;
   const command = bridge.commands.get(form?.command ?? '');

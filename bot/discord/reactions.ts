@@ -2,6 +2,7 @@
 import type { GatewayMessageReactionAddDispatchData } from 'discord.js';
 import { PermissionFlagsBits } from 'discord.js';
 import { UserError } from '../../shared/errors.ts';
+import { sayFailure } from '../failure.ts';
 import { type Acknowledgement, PermanentPostError, type Press, type Reply } from '../platform.ts';
 import { request } from './api-errors.ts';
 import { type Bridge, messageOf, postMessage } from './bridge.ts';
@@ -9,7 +10,6 @@ import { sendDirect } from './direct.ts';
 import { USUAL_UPLOAD_LIMIT_BYTES } from './message.ts';
 import { channelIdOf, placeInChannel } from './people.ts';
 import { type ReactionMeaning, reactionMeaning } from './reaction-meaning.ts';
-import { sayFailure } from './respond.ts';
 
 type Reaction = GatewayMessageReactionAddDispatchData;
 
@@ -18,7 +18,7 @@ export async function onReaction(bridge: Bridge, reaction: Reaction): Promise<vo
   if (meaning === undefined || !isByPersonOnOurs(bridge, reaction)) return;
   const press = await pressOf(bridge, reaction, meaning);
   const outcome = await bridge.inbox.press(press).catch((error: unknown) => {
-    return sayFailure(bridge, { id: press.id }, error);
+    return sayFailure(bridge.log, press.id, error);
   });
   await say(bridge, { press, reaction, outcome });
 }

@@ -9,8 +9,9 @@ import {
   type RepliableInteraction,
   Routes,
 } from 'discord.js';
-import { UserError } from '../../shared/errors.ts';
-import type { Acknowledgement, Reply } from '../platform.ts';
+import { sayFailure } from '../failure.ts';
+import type { Acknowledgement } from '../platform.ts';
+import { sayPrivately } from '../wording.ts';
 import { isCode, isUnanswerable } from './api-errors.ts';
 import { type Bridge, messageOf, type PostedMessage } from './bridge.ts';
 import { encodeForm } from './custom-id.ts';
@@ -34,7 +35,7 @@ export async function deferAndShow(
   { deferral, work }: { deferral: Deferral; work: () => Promise<Acknowledgement> },
 ): Promise<void> {
   if (!(await defer(bridge, interaction, deferral))) return;
-  const outcome = await work().catch((error: unknown) => sayFailure(bridge, interaction, error));
+  const outcome = await work().catch((error: unknown) => sayFailure(bridge.log, interaction.id, error));
   await show(bridge, interaction, { deferral, outcome });
 }
 
@@ -127,18 +128,6 @@ async function callBack(
 function logUnanswerable({ log }: Bridge, { id }: RepliableInteraction, error: DiscordAPIError): void {
   const level = isCode(error, RESTJSONErrorCodes.InteractionHasAlreadyBeenAcknowledged) ? 'info' : 'warn';
   log[level]({ err: error, interactionId: id }, 'Cannot answer an interaction');
-}
-
-/** An error as something to say: what the person can cure in its own words, the rest with a number to find it in the log. */
-export function sayFailure({ log }: Bridge, { id }: { readonly id: string }, error: unknown): Acknowledgement {
-  if (error instanceof UserError) return { kind: 'message', reply: sayPrivately(error.message) };
-  log.error({ err: error, interactionId: id }, 'Cannot carry out what was asked');
-  const text = `Something went wrong here, and nothing was done. Try again; if it stays so, tell whoever runs this bot the number \`${id}\``;
-  return { kind: 'message', reply: sayPrivately(text) };
-}
-
-export function sayPrivately(text: string): Reply {
-  return { text, pictures: [], buttons: [], isPrivate: true, mentions: [] };
 }
 
 /** The button that opens a form which came too late to be opened at once. */

@@ -1,8 +1,9 @@
 /** Shows people what came of what they asked. */
 import type { ModalView } from '@slack/types';
-import { UserError } from '../../shared/errors.ts';
 import type { Actor, Place } from '../../shared/jobs.ts';
+import { sayFailure } from '../failure.ts';
 import { type Acknowledgement, PermanentPostError, type Reply } from '../platform.ts';
+import { sayPrivately } from '../wording.ts';
 import { request, slackError } from './api-errors.ts';
 import type { Bridge } from './bridge.ts';
 import { formFrom } from './forms.ts';
@@ -21,12 +22,12 @@ export interface Asked {
 
 /** Does the work and shows its outcome; what fails is said to the person alone. */
 export async function answer(bridge: Bridge, asked: Asked, work: () => Promise<Acknowledgement>): Promise<void> {
-  const outcome = await work().catch((error: unknown) => failure(bridge, asked, error));
+  const outcome = await work().catch((error: unknown) => sayFailure(bridge.log, asked.id, error));
   try {
     await show(bridge, asked, outcome);
   } catch (error) {
     if (!(error instanceof PermanentPostError)) throw error;
-    await tell(bridge, asked, say(error.message));
+    await tell(bridge, asked, sayPrivately(error.message));
   }
 }
 
@@ -57,13 +58,13 @@ async function show(bridge: Bridge, asked: Asked, outcome: Acknowledgement): Pro
 /** Opens a form while the person's click allows it; after that only a new click can. */
 export async function showForm(bridge: Bridge, asked: Asked, view: ModalView): Promise<void> {
   if (asked.triggerId === undefined) {
-    return tell(bridge, asked, say('A form opens from a button only: press **Edit** under the picture'));
+    return tell(bridge, asked, sayPrivately('A form opens from a button only: press **Edit** under the picture'));
   }
   try {
     await bridge.client.views.open({ trigger_id: asked.triggerId, view });
   } catch (error) {
     if (!LATE.has(slackError(error) ?? '')) throw error;
-    await tell(bridge, asked, say('That took too long for Slack to open a form: try again'));
+    await tell(bridge, asked, sayPrivately('That took too long for Slack to open a form: try again'));
   }
 }
 
@@ -83,15 +84,4 @@ export async function tell(bridge: Bridge, { actor, place }: Asked, reply: Reply
     if (slackError(error) === undefined) throw error;
     await sendDirect(bridge, actor.userId, reply);
   }
-}
-
-function failure({ log }: Bridge, { id }: Asked, error: unknown): Acknowledgement {
-  if (error instanceof UserError) return { kind: 'message', reply: say(error.message) };
-  log.error({ err: error, deliveryId: id }, 'Cannot carry out what was asked');
-  const text = `Something went wrong here, and nothing was done. Try again; if it stays so, tell whoever runs this bot the number \`${id}\``;
-  return { kind: 'message', reply: say(text) };
-}
-
-function say(text: string): Reply {
-  return { text, pictures: [], buttons: [], isPrivate: true, mentions: [] };
 }

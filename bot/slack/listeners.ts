@@ -2,8 +2,10 @@
 import type { App } from '@slack/bolt';
 import type { Command, OptionValue } from '../../commands/command.ts';
 import { decodeButton } from '../button-value.ts';
+import type { PendingWork } from '../pending-work.ts';
 import type { Press } from '../platform.ts';
-import { type Asked, answer, showForm } from './answer.ts';
+import { sayPrivately } from '../wording.ts';
+import { type Asked, answer, showForm, tell } from './answer.ts';
 import { type Bridge, UPLOAD_LIMIT_BYTES } from './bridge.ts';
 import { slackCommandName } from './command-names.ts';
 import { keepFiles, type SharedFile } from './files.ts';
@@ -13,13 +15,10 @@ import { actorOf, factsOf, placeOf } from './people.ts';
 import { reactionMeaning } from './reaction-meaning.ts';
 import { readTypedText } from './typed-text.ts';
 
-/** Runs in the background, after the acknowledgement; the platform waits for it when it stops. */
-export type Track = (what: string, work: Promise<void>) => void;
-
 /** Message shortcuts: which command takes the pictures of a message. */
 export const SHORTCUTS: Readonly<Record<string, string>> = { use_as_control: 'sketch', teach_from_these: 'teach' };
 
-export function listen(app: App, bridge: Bridge, track: Track): void {
+export function listen(app: App, bridge: Bridge, track: PendingWork['track']): void {
   for (const command of bridge.commands) {
     app.command(slackCommandName(command.name), async ({ ack, body }) => {
       await ack();
@@ -274,10 +273,7 @@ async function messageShortcut(bridge: Bridge, shortcut: MessageShortcut): Promi
   const files = (message.files ?? []).map(({ id }) => id);
   if (files.length === 0) {
     const text = 'Cannot use this message: it must have pictures attached, got none';
-    return answer(bridge, asked, async () => ({
-      kind: 'message',
-      reply: { text, pictures: [], buttons: [], isPrivate: true, mentions: [] },
-    }));
+    return tell(bridge, asked, sayPrivately(text));
   }
   await showForm(bridge, asked, formOf(command, {}, asked.place, spread(command, files)));
 }

@@ -57,7 +57,7 @@ export async function planFromScratch(request: ScratchRequest): Promise<Prepared
   };
 }
 
-type ScratchPlan = Pick<PreparedLesson, 'lesson' | 'initial' | 'feeds' | 'viewer' | 'save' | 'close'>;
+type ScratchPlan = Pick<PreparedLesson, 'lesson' | 'loadInitial' | 'feeds' | 'viewer' | 'save' | 'close'>;
 
 /** Pictures that a step may choose from. */
 const POOL_SIZE = 64;
@@ -81,7 +81,7 @@ function planVae(request: ScratchRequest, folder: CaptionedFolder): ScratchPlan 
   const samples = { seed, batch, side, latentShape, pictures };
   return {
     lesson,
-    initial: freshWeights(lesson.trainables, { generator: new RandomGenerator(seed) }),
+    loadInitial: async () => freshWeights(lesson.trainables, { generator: new RandomGenerator(seed) }),
     feeds: (step) => vaeStepFeeds(step, samples),
     viewer: undefined,
     save: async (trained, out) => {
@@ -168,7 +168,8 @@ async function planTextToImage(request: ScratchRequest, folder: CaptionedFolder)
   };
   return {
     lesson,
-    initial: freshWeights(lesson.trainables, { generator: new RandomGenerator(seed), isZero: isQuietAtFirst }),
+    loadInitial: async () =>
+      freshWeights(lesson.trainables, { generator: new RandomGenerator(seed), isZero: isQuietAtFirst }),
     close: () => latents.close(),
     viewer: openViewer(request, {
       apply: (learned) => ({ model: withLearnedNetworks(model, learned) }),

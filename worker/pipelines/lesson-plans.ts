@@ -12,7 +12,7 @@ import { denoiserComponents } from '../networks/denoiser.ts';
 import { parseT2iAdapterConfig, totalDownscaleFactor } from '../networks/t2i-adapter.ts';
 import type { Checkpoint } from '../runtime/checkpoint.ts';
 import { elementCount } from '../runtime/element-count.ts';
-import type { RandomGenerator } from '../runtime/random.ts';
+import { RandomGenerator } from '../runtime/random.ts';
 import { loadTensor } from '../runtime/safetensors.ts';
 import { findComponentWeights } from '../runtime/weight-files.ts';
 import type { Trainable } from '../training/adamw.ts';
@@ -43,8 +43,8 @@ import type { Learned, TaughtParts } from './taught-parts.ts';
 
 export interface LessonPlan {
   readonly lesson: Lesson;
-  /** Where the tensors that learn start, by name. */
-  readonly initial: ReadonlyMap<string, Float32Array>;
+  /** Loads or draws where the tensors that learn start, by name; they may be gigabytes. */
+  readonly loadInitial: () => Promise<ReadonlyMap<string, Float32Array>>;
   /** Checkpoints of the frozen networks, by component. */
   readonly checkpoints: Readonly<Record<string, Checkpoint>>;
   /** Prompts of the lesson's own, of which each picture is shown under one. */
@@ -62,7 +62,7 @@ interface PlanOptions<M extends TrainingMethod> {
   readonly model: ModelFolder;
   readonly settings: SettingsOf<M>;
   readonly lesson: LessonOptions;
-  readonly generator: RandomGenerator;
+  readonly seed: number;
 }
 
 type MakePlan<M extends PlannedMethod> = (options: PlanOptions<M>) => Promise<LessonPlan>;
@@ -108,11 +108,14 @@ async function fineTunePlan({
     await saveModelFolder({ source: model.folder, target: out }, Object.fromEntries(byComponent), { dtype: 'F32' });
     return out;
   };
-  const initial = new Map<string, Float32Array>();
-  for (const component of components) await loadLearned(component, lesson.trainables, initial);
+  const loadInitial = async () => {
+    const initial = new Map<string, Float32Array>();
+    for (const component of components) await loadLearned(component, lesson.trainables, initial);
+    return initial;
+  };
   const apply = (learned: Learned) => ({ model: withLearnedParts(model, options, learned) });
   const checkpoints = options.isOutputPreserved ? frozenNetworks(model, options) : {};
-  return { lesson, initial, checkpoints, apply, save };
+  return { lesson, loadInitial, checkpoints, apply, save };
 }
 
 interface LearningComponent {
@@ -147,15 +150,22 @@ async function loraPlan({
   model,
   settings,
   lesson: options,
-  generator,
+  seed,
 }: PlanOptions<'dreambooth-lora'>): Promise<LessonPlan> {
   const lesson = loraLesson(options, settings);
   const { loraRank: rank, loraAlpha: alpha } = settings;
   // PEFT's gaussian start: down is normal with deviation 1 / rank, up is zero, so that the first step changes nothing.
-  const initial = lesson.trainables.map(({ name, shape }): [string, Float32Array] => {
-    const size = shape[0]! * shape[1]!;
-    return [name, name.endsWith(':down') ? generator.randn(size).map((value) => value / rank) : new Float32Array(size)];
-  });
+  const loadInitial = async () => {
+    const generator = new RandomGenerator(seed);
+    const initial = lesson.trainables.map(({ name, shape }): [string, Float32Array] => {
+      const size = shape[0]! * shape[1]!;
+      return [
+        name,
+        name.endsWith(':down') ? generator.randn(size).map((value) => value / rank) : new Float32Array(size),
+      ];
+    });
+    return new Map(initial);
+  };
   const networkModules = loraModulesOf(model);
   const lorasOf = (trained: ReadonlyMap<string, Float32Array>) =>
     networkModules.flatMap(({ target, path }) => {
@@ -176,28 +186,30 @@ async function loraPlan({
     }
     return file;
   };
-  return { lesson, initial: new Map(initial), checkpoints: frozenNetworks(model, options), apply, save };
+  return { lesson, loadInitial, checkpoints: frozenNetworks(model, options), apply, save };
 }
 
 /** Widths of the published ControlNets' image embedding. */
 const EMBEDDING_CHANNELS = [16, 32, 96, 256];
 
-async function controlnetPlan({ model, lesson: options, generator }: PlanOptions<'controlnet'>): Promise<LessonPlan> {
+async function controlnetPlan({ model, lesson: options, seed }: PlanOptions<'controlnet'>): Promise<LessonPlan> {
   const unetJson = (await readJsonFile(join(model.folder, 'unet', 'config.json'))) as Record<string, unknown>;
   const config = controlnetJson(unetJson, { embeddingChannels: EMBEDDING_CHANNELS, conditioningChannels: 3 });
   const parsed = parseControlnetConfig(config);
   const lesson = controlnetLesson(options, parsed);
   const isZero = (name: string) =>
     /^controlnet_(down_blocks|mid_block)|^controlnet_cond_embedding\.conv_out/.test(name);
-  const copied = lesson.trainables.filter(({ name }) => !name.startsWith('controlnet_'));
-  const initial = new Map<string, Float32Array>();
-  await loadLearned(unetOf(model), copied, initial);
-  for (const { name, shape } of lesson.trainables.filter(({ name }) => !initial.has(name))) {
-    initial.set(
-      name,
-      isZero(name) ? new Float32Array(elementCount(shape)) : torchDefault(name, lesson.trainables, generator),
-    );
-  }
+  const loadInitial = async () => {
+    const generator = new RandomGenerator(seed);
+    const copied = lesson.trainables.filter(({ name }) => !name.startsWith('controlnet_'));
+    const initial = new Map<string, Float32Array>();
+    await loadLearned(unetOf(model), copied, initial);
+    for (const { name, shape } of lesson.trainables.filter(({ name }) => !initial.has(name))) {
+      const size = elementCount(shape);
+      initial.set(name, isZero(name) ? new Float32Array(size) : torchDefault(name, lesson.trainables, generator));
+    }
+    return initial;
+  };
   const save = async (trained: ReadonlyMap<string, Float32Array>, out: string) => {
     const tensors = withShapes(lesson.trainables, trained);
     await saveNetworkFolder(out, { className: 'ControlNetModel', config, tensors }, { dtype: 'F32' });
@@ -207,14 +219,14 @@ async function controlnetPlan({ model, lesson: options, generator }: PlanOptions
     const network = { config: parsed, checkpoint: learnedCheckpoint(learned) };
     return { control: { kind: 'controlnet', folder: learned.file, network } };
   };
-  return { lesson, initial, checkpoints: frozenUnet(model), apply, save };
+  return { lesson, loadInitial, checkpoints: frozenUnet(model), apply, save };
 }
 
 async function t2iAdapterPlan({
   model,
   settings,
   lesson: options,
-  generator,
+  seed,
 }: PlanOptions<'t2i-adapter'>): Promise<LessonPlan> {
   const widths = model.unet.config.blockOutChannels;
   // SDXL's form is for UNets that begin without attention: there a feature enters behind the downsampler.
@@ -234,9 +246,10 @@ async function t2iAdapterPlan({
     );
   }
   const lesson = t2iAdapterLesson(options, config);
-  const initial = lesson.trainables.map(
-    ({ name }) => [name, torchDefault(name, lesson.trainables, generator)] as const,
-  );
+  const loadInitial = async () => {
+    const generator = new RandomGenerator(seed);
+    return new Map(lesson.trainables.map(({ name }) => [name, torchDefault(name, lesson.trainables, generator)]));
+  };
   const save = async (trained: ReadonlyMap<string, Float32Array>, out: string) => {
     const tensors = withShapes(lesson.trainables, trained);
     await saveNetworkFolder(
@@ -250,7 +263,7 @@ async function t2iAdapterPlan({
     const network = { config, checkpoint: learnedCheckpoint(learned) };
     return { control: { kind: 'adapter', folder: learned.file, network } };
   };
-  return { lesson, initial: new Map(initial), checkpoints: frozenUnet(model), apply, save };
+  return { lesson, loadInitial, checkpoints: frozenUnet(model), apply, save };
 }
 
 async function textualInversionPlan({
@@ -273,8 +286,11 @@ async function textualInversionPlan({
     return tokenConditions(tokenizer.encode(fillTemplate(template, addedTokens)).inputIds, tokenizer.vocabularySize);
   });
   const lesson = textualInversionLesson(options, config, numVectors);
-  const initial = new Float32Array(numVectors * config.hiddenSize);
-  for (let i = 0; i < numVectors; i++) initial.set(row, i * config.hiddenSize);
+  const loadInitial = async () => {
+    const initial = new Float32Array(numVectors * config.hiddenSize);
+    for (let i = 0; i < numVectors; i++) initial.set(row, i * config.hiddenSize);
+    return new Map([[INVERSION_NAME, initial]]);
+  };
   const inversionOf = (trained: ReadonlyMap<string, Float32Array>) => {
     const values = trained.get(INVERSION_NAME)!;
     return inversion(addedTokens.map((_, i) => values.slice(i * config.hiddenSize, (i + 1) * config.hiddenSize)));
@@ -287,7 +303,7 @@ async function textualInversionPlan({
     return file;
   };
   const checkpoints = { ...frozenUnet(model), text_encoder: checkpoint };
-  return { lesson, initial: new Map([[INVERSION_NAME, initial]]), checkpoints, variants, apply, save };
+  return { lesson, loadInitial, checkpoints, variants, apply, save };
 }
 
 /** The embedding that the new words start from. */

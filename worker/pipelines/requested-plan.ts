@@ -1,5 +1,4 @@
 import type { ModelFolder } from '../diffusion/model-folder.ts';
-import { RandomGenerator } from '../runtime/random.ts';
 import type { LessonOptions } from '../training/lessons.ts';
 import type { TrainingSettings } from '../training/settings.ts';
 import { type LessonPlan, planLesson } from './lesson-plans.ts';
@@ -17,7 +16,7 @@ export function requestedPlan(
   const isOutputPreserved = hasPrior && 'diffOutputPreservation' in settings && settings.diffOutputPreservation;
   return planLesson(settings, {
     model,
-    generator: new RandomGenerator(seed),
+    seed,
     lesson: {
       unet: model.unet.config,
       target: targetOf(model),

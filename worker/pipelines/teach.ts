@@ -1,17 +1,18 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { elementCount } from '../runtime/element-count.ts';
+import { createTrainer } from '../training/create-trainer.ts';
 import { checkpointFolderOf } from '../training/lesson-folder.ts';
 import { type LessonReport, reportOf, saveReport } from '../training/lesson-report.ts';
 import { modelKey } from '../training/model-key.ts';
-import { initialState, type StepFeeds, Trainer, trainedTensors } from '../training/trainer.ts';
+import { initialState, type StepFeeds, type TrainerState, trainedTensors } from '../training/trainer.ts';
 import type { LessonPlan } from './lesson-plans.ts';
 import type { LessonViewer } from './lesson-viewer.ts';
 import { signalOf, type TrainRequest } from './train-request.ts';
 import { type LessonEvent, watchLesson } from './watched-lesson.ts';
 
 /** A lesson with all that it sees. */
-export interface PreparedLesson extends Pick<LessonPlan, 'lesson' | 'initial' | 'checkpoints' | 'save'> {
+export interface PreparedLesson extends Pick<LessonPlan, 'lesson' | 'loadInitial' | 'checkpoints' | 'save'> {
   /** Undefined where pictures have prompts of their own. */
   readonly prompt: string | undefined;
   readonly pictureCount: number;
@@ -31,11 +32,11 @@ export async function* teach(
   prepared: PreparedLesson,
 ): AsyncGenerator<LessonEvent, LessonReport> {
   const { model, settings, seed, out } = request;
-  const { lesson, initial, checkpoints, save, prompt, pictureCount, feeds, key, viewer } = prepared;
+  const { lesson, checkpoints, save, prompt, pictureCount, feeds, key, viewer } = prepared;
   const count = lesson.trainables.reduce((sum, { shape }) => sum + elementCount(shape), 0);
   request.onMessage(`${count.toLocaleString('en-US')} parameters learn from ${pictureCount} pictures`);
   const adamw = { beta1: settings.adamBeta1, beta2: settings.adamBeta2, epsilon: settings.adamEpsilon };
-  const trainer = await Trainer.create(
+  const trainer = await createTrainer(
     lesson,
     { ...adamw, weightDecay: settings.adamWeightDecay, maxGradNorm: settings.maxGradNorm },
     { ...request.session, checkpoints },
@@ -50,7 +51,7 @@ export async function* teach(
       identity,
       out,
       signal: signalOf(request),
-      initial: initialState(lesson.trainables, initial, { hasEma: lesson.hasEma ?? false }),
+      initial: await startingState(prepared),
       feeds,
       checkpointFolder: checkpointFolderOf(out),
       lessonKey: key,
@@ -67,6 +68,11 @@ export async function* teach(
     await trainer.dispose();
     await prepared.close?.();
   }
+}
+
+/** Of the values that it starts from nothing stays but their copy. */
+async function startingState({ lesson, loadInitial }: PreparedLesson): Promise<TrainerState> {
+  return initialState(lesson.trainables, await loadInitial(), { hasEma: lesson.hasEma ?? false });
 }
 
 /** A hash of everything that decides a lesson's weights. */

@@ -10,7 +10,7 @@ import { checkpointFolderOf } from '../training/lesson-folder.ts';
 import { type LessonIdentity, lessonIdentitySchema } from '../training/lesson-identity.ts';
 import { STATE_GROUP } from '../training/lesson-loop.ts';
 import { completeSettings, type GivenSettings, type TrainingSettings, traitsOf } from '../training/settings.ts';
-import { initialState, type TrainerState, trainedTensors } from '../training/trainer.ts';
+import { initialState, trainedTensors } from '../training/trainer.ts';
 import type { LessonPlan } from './lesson-plans.ts';
 import { requestedPlan } from './requested-plan.ts';
 
@@ -86,8 +86,8 @@ async function openKeptCheckpoint(file: string): Promise<Kept> {
   const parsed = lessonIdentitySchema.safeParse(state['identity']);
   if (!parsed.success) throw new UserError(`Cannot use ${file}: it must say which lesson it belongs to, got nothing`);
   const stored = groups[STATE_GROUP];
-  const load = async ({ lesson, initial }: LessonPlan) => {
-    const whole: TrainerState = initialState(lesson.trainables, initial, { hasEma: lesson.hasEma ?? false });
+  const load = async ({ lesson, loadInitial }: LessonPlan) => {
+    const whole = initialState(lesson.trainables, await loadInitial(), { hasEma: lesson.hasEma ?? false });
     for (const name of [...STATE_NAMES, EMA_NAME] as const) {
       const values = stored?.get(name)?.values;
       if (values) whole.vectors[name] = values;

@@ -44,9 +44,14 @@ export class Session {
 
   /**
    * Runs the model; the calling thread is blocked meanwhile.
+   * @param into  arrays of the caller that outputs are written into, by name
+   * @returns all other outputs, in arrays of their own
    * @throws Error if an input is missing or not known, or after dispose
    */
-  async run(feeds: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>> {
+  async run(
+    feeds: Readonly<Record<string, Tensor>>,
+    into: Readonly<Record<string, Tensor>> = {},
+  ): Promise<Record<string, Tensor>> {
     if (!this.#session) throw new Error('Cannot run the session: it has been disposed of');
     const missing = this.inputNames.filter((name) => !(name in feeds));
     const unknown = Object.keys(feeds).filter((name) => !this.inputNames.includes(name));
@@ -55,7 +60,10 @@ export class Session {
         `Cannot run the session: its inputs must be fed exactly, got none for [${missing}] and unknown [${unknown}]`,
       );
     }
-    const results = await this.#session.run(mapValues(feeds, toOrt));
+    const fetches = this.#session.outputNames.map((name) => [name, into[name] ? toOrt(into[name]) : null] as const);
+    const results = await this.#session.run(mapValues(feeds, toOrt), Object.fromEntries(fetches));
+    // The binding copies whatever it returns, also what it has written into the caller's arrays.
+    for (const name of Object.keys(into)) Reflect.deleteProperty(results, name);
     return mapValues(results, fromOrt);
   }
 

@@ -132,11 +132,11 @@ export function adamwStep(
 }
 
 /** A stretch of the vectors whose elements learn alike. */
-interface Segment extends Required<ParameterGroup> {
+export interface Segment extends Required<ParameterGroup> {
   readonly size: number;
 }
 
-function segmentsOf(trainables: readonly Trainable[], { weightDecay }: AdamwOptions): Segment[] {
+export function segmentsOf(trainables: readonly Trainable[], { weightDecay }: AdamwOptions): Segment[] {
   const segments: Segment[] = [];
   for (const { shape, group } of trainables) {
     const own = { learningRateScale: group?.learningRateScale ?? 1, weightDecay: group?.weightDecay ?? weightDecay };

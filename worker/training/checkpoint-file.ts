@@ -69,9 +69,15 @@ function refuseNonFinite(key: string, value: unknown): unknown {
 
 function addToDigest(hash: Hash, name: string, { shape, values }: TrainedTensor): Float32Array {
   hash.update(JSON.stringify([name, shape]));
-  hash.update(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+  for (let start = 0; start < values.byteLength; start += HASH_LIMIT) {
+    const size = Math.min(HASH_LIMIT, values.byteLength - start);
+    hash.update(new Uint8Array(values.buffer, values.byteOffset + start, size));
+  }
   return values;
 }
+
+/** One update of a hash takes less than 2 GiB; all weights of Stable Diffusion 1.5 are 3.2 GiB. */
+const HASH_LIMIT = 2 ** 30;
 
 /** Makes a new name in a folder survive a power cut; Windows cannot open folders, and does so by itself. */
 async function syncFolder(folder: string): Promise<void> {

@@ -3,10 +3,10 @@ import { loadLatestCheckpoint, removeCheckpoints, saveCheckpoint } from './check
 import { type LearningRateOptions, learningRateAt } from './learning-rate.ts';
 import type { LessonIdentity } from './lesson-identity.ts';
 import type { StepRecord } from './lesson-journal.ts';
-import { type StepFeeds, type StepReport, type Trainer, type TrainerState, vectorNames } from './trainer.ts';
+import { type LessonTrainer, type StepFeeds, type StepReport, type TrainerState, vectorNames } from './trainer.ts';
 
 export interface LessonLoopOptions extends LearningRateOptions {
-  readonly trainer: Trainer;
+  readonly trainer: LessonTrainer;
   readonly initial: TrainerState;
   /** The feeds of a step, counted from 0; asked for in the order of the steps. */
   readonly feeds: (step: number) => StepFeeds | Promise<StepFeeds>;
@@ -129,6 +129,7 @@ async function saveState(
   await saveCheckpoint(checkpointFolder, { step, groups: { [STATE_GROUP]: tensors }, state: { lessonKey, identity } });
 }
 
+/** Puts the checkpoint's vectors in the place of the initial ones, of which nothing stays in memory. */
 async function resumeState({
   checkpointFolder,
   lessonKey,
@@ -136,7 +137,6 @@ async function resumeState({
 }: LessonLoopOptions): Promise<TrainerState | undefined> {
   const checkpoint = await loadLatestCheckpoint(checkpointFolder);
   if (!checkpoint) return undefined;
-  const vectors = { ...initial.vectors };
   for (const name of vectorNames(initial)) {
     const values = checkpoint.groups[STATE_GROUP]?.get(name)?.values;
     const isSame = values?.length === initial.vectors[name]?.length && checkpoint.state['lessonKey'] === lessonKey;
@@ -145,7 +145,8 @@ async function resumeState({
         `Cannot go on with the lesson: the checkpoint in ${checkpointFolder} must be of the same lesson, got one with other settings or pictures`,
       );
     }
-    vectors[name] = values;
+    initial.vectors[name] = values;
   }
-  return { step: checkpoint.step, vectors };
+  initial.step = checkpoint.step;
+  return initial;
 }

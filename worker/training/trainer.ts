@@ -70,9 +70,19 @@ export function initialState(
   return { step: 0, vectors: { parameters, first_moments: zeros(), second_moments: zeros(), ...average } };
 }
 
+/** What takes a lesson's steps on a device. */
+export interface LessonTrainer {
+  /**
+   * Takes one optimizer step per entry, replacing the vectors of `state` or their values.
+   * @param learningRates  one per step
+   */
+  run(state: TrainerState, steps: readonly StepFeeds[], learningRates: readonly number[]): Promise<StepReport[]>;
+  dispose(): Promise<void>;
+}
+
 /**
- * Finds the trained tensors in a state: the averaged ones if an average was kept. They are views, not copies; a run
- * replaces the state's vectors and leaves them as they are.
+ * Finds the trained tensors in a state: the averaged ones if an average was kept. They are views that are good until the
+ * next run.
  */
 export function trainedTensors(trainables: readonly Trainable[], { vectors }: TrainerState): Map<string, Float32Array> {
   const learned = vectors[EMA_NAME] ?? vectors.parameters;
@@ -87,7 +97,7 @@ export function trainedTensors(trainables: readonly Trainable[], { vectors }: Tr
 }
 
 /** A lesson compiled on a device; runs any number of steps per call in one ONNX Loop. Must be disposed of. */
-export class Trainer {
+export class Trainer implements LessonTrainer {
   readonly #session: Session;
   readonly #lesson: Lesson;
   readonly #adamw: AdamwOptions;
@@ -111,10 +121,6 @@ export class Trainer {
     return new Trainer(session, lesson, adamw);
   }
 
-  /**
-   * Takes one optimizer step per entry, replacing the vectors of `state`.
-   * @param learningRates  one per step
-   */
   async run(state: TrainerState, steps: readonly StepFeeds[], learningRates: readonly number[]): Promise<StepReport[]> {
     const results = await this.#session.run({
       [loopNames.iterations]: int64Tensor([steps.length], []),

@@ -104,6 +104,16 @@ test('results and inputs stay as they are when the session runs again', async ()
   expect(floats(first['sum']).buffer).not.toBe(floats(second['sum']).buffer);
 });
 
+test('an output is written into the array of the caller when it brings one', async () => {
+  const session = await open();
+  const whole = new Float32Array(4);
+  const into = { product: float32Tensor(whole.subarray(1, 3), [2]) };
+  const results = await session.run({ a: vector(1, 2), b: vector(3, 5) }, into);
+  expect([...whole]).toEqual([0, 3, 10, 0]);
+  expect(Object.keys(results)).toEqual(['sum']);
+  expect([...floats(results['sum'])]).toEqual([4, 7]);
+});
+
 test('same inputs give the same bytes', async () => {
   const unet = parseUnetConfig(tinyConfigs['unet-sd1']);
   const options = { isGuided: false, dtype: 'float32', vaeScaleFactor: 8, takesLora: false } as const;

@@ -1,0 +1,18 @@
+import type { CompileOptions } from '../runtime/compile.ts';
+import { elementCount } from '../runtime/element-count.ts';
+import type { AdamwOptions } from './adamw.ts';
+import { HostTrainer } from './host-trainer.ts';
+import { type Lesson, type LessonTrainer, Trainer } from './trainer.ts';
+
+/**
+ * Numbers that learn, above which the optimizer runs on the host where the CPU is the device: a Loop holds about a dozen
+ * copies of them, 3 GiB here. On other devices the Loop saves the way over the bus.
+ */
+const LOOP_LIMIT = 2 ** 26;
+
+/** Makes what takes a lesson's steps on a device; must be disposed of. */
+export function createTrainer(lesson: Lesson, adamw: AdamwOptions, options: CompileOptions): Promise<LessonTrainer> {
+  const count = lesson.trainables.reduce((sum, { shape }) => sum + elementCount(shape), 0);
+  const kind = options.device === 'cpu' && count > LOOP_LIMIT ? HostTrainer : Trainer;
+  return kind.create(lesson, adamw, options);
+}

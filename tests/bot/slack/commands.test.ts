@@ -6,7 +6,7 @@ import { UserError } from '../../../shared/errors.ts';
 import { reply } from '../../support/memory-inbox.ts';
 import { plainPng } from '../../support/pictures.ts';
 import { type SlackBot, startSlackBot } from '../../support/slack-bot.ts';
-import { SIGNING_SECRET } from '../../support/slack-peer/peer.ts';
+import { SIGNING_SECRET } from '../../support/slack-peer/signed-delivery.ts';
 import { wordsOf } from '../../support/slack-peer/words.ts';
 
 let bot: SlackBot;

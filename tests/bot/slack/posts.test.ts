@@ -152,7 +152,7 @@ test('progress edits the message as text, and samples of a lesson come into its 
 test('deleted result takes its pictures with it and leaves what people shared', async () => {
   const { peer, platform } = bot;
   const posted = await platform.post(replyTo(), await result(2), 'end-gone');
-  const theirs = peer.addFile(await plainPng('gold'), peer.world.ben);
+  const theirs = peer.world.addFile(await plainPng('gold'), peer.world.ben);
   await platform.remove(posted);
   await platform.remove(posted);
   expect(peer.world.message('C0STUDIO', posted.messageId)).toBeUndefined();

@@ -2,17 +2,30 @@
  * A Slack workspace on this machine: the Web API with its servers' checks, Socket Mode or signed HTTP deliveries, and
  * people who type, press and react. What the bot does against Slack's rules is kept in `violations`.
  */
-import { createHmac, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { ApiError, METHOD_SCOPES, type MethodContext, methods } from './methods.ts';
+import {
+  buttonPress,
+  type Delivery,
+  event,
+  type FormValues,
+  formSubmission,
+  messageShortcut,
+  reaction,
+  type Saying,
+  said,
+  slashCommand,
+  suggestionRequest,
+} from './payloads.ts';
+import { deliverByHttp } from './signed-delivery.ts';
 import { type OpenView, type PeerMessage, type PeerUser, World } from './world.ts';
 
 export const BOT_TOKEN = 'xoxb-test-token';
 export const APP_TOKEN = 'xapp-test-token';
-export const SIGNING_SECRET = 'a-signing-secret';
 const SCOPES = new Set([
   'commands',
   'chat:write',
@@ -23,18 +36,12 @@ const SCOPES = new Set([
   'users:read',
 ]);
 const ACK_MS = 3000;
-const TRIGGER_MS = 3000;
 
 /** What goes wrong once, the next time that a method is called. */
 export interface Fault {
   readonly method: string;
   readonly kind: 'rate-limited' | 'lose-answer' | 'refuse';
   readonly error?: string;
-}
-
-export interface Delivery {
-  readonly type: 'slash_commands' | 'interactive' | 'events_api';
-  readonly payload: object;
 }
 
 export class SlackPeer {
@@ -91,170 +98,49 @@ export class SlackPeer {
   // What people do. Each returns what the bot acknowledged with.
 
   slash(command: string, text = '', user: PeerUser = this.world.ada, channel = 'C0STUDIO'): Promise<unknown> {
-    const payload = {
-      command,
-      text,
-      trigger_id: this.#trigger(user),
-      user_id: user.id,
-      user_name: user.name,
-      team_id: this.world.teamId,
-      channel_id: channel,
-      response_url: `${this.origin}/response`,
-      api_app_id: 'A0APP',
-      token: 'legacy',
-    };
-    return this.deliver({ type: 'slash_commands', payload });
+    return this.deliver(slashCommand(this.world, { command, text, user, channel }));
   }
 
   /** Presses the button with this label under a message. */
   press(message: PeerMessage, label: string, user: PeerUser = this.world.ada): Promise<unknown> {
-    const buttons = message.blocks.flatMap((block) => (block.type === 'actions' ? block.elements : []));
-    const action = buttons.find((button) => button.text.text.includes(label));
-    if (!action) throw new Error(`No button ${label} among ${buttons.map((one) => one.text.text).join(', ')}`);
-    const payload = {
-      type: 'block_actions',
-      trigger_id: this.#trigger(user),
-      team: { id: this.world.teamId },
-      user: { id: user.id, name: user.name },
-      channel: { id: message.channel },
-      message: { ts: message.ts, ...(message.threadTs !== undefined && { thread_ts: message.threadTs }) },
-      container: { type: 'message', message_ts: message.ts, channel_id: message.channel },
-      actions: [{ ...action, block_id: 'b', action_ts: this.world.newTs() }],
-      api_app_id: 'A0APP',
-    };
-    return this.deliver({ type: 'interactive', payload });
+    return this.deliver(buttonPress(this.world, message, { label, user }));
   }
 
-  react(message: PeerMessage, reaction: string, user: PeerUser = this.world.ada): Promise<unknown> {
-    return this.event({
-      type: 'reaction_added',
-      user: user.id,
-      reaction,
-      item: { type: 'message', channel: message.channel, ts: message.ts },
-      item_user: message.user,
-      event_ts: this.world.newTs(),
-    });
+  react(message: PeerMessage, emoji: string, user: PeerUser = this.world.ada): Promise<unknown> {
+    return this.deliver(reaction(this.world, message, { emoji, user }));
   }
 
   /** Says something to the bot, with pictures if given. */
-  say(
-    text: string,
-    {
-      user = this.world.ada,
-      files = [],
-      threadTs,
-      channel = 'C0STUDIO',
-    }: { user?: PeerUser; files?: readonly Uint8Array[]; threadTs?: string; channel?: string } = {},
-  ): Promise<unknown> {
-    const isDirect = channel.startsWith('D');
-    return this.event({
-      type: isDirect ? 'message' : 'app_mention',
-      ...(isDirect && { channel_type: 'im', ...(files.length > 0 && { subtype: 'file_share' }) }),
-      user: user.id,
-      text: isDirect ? text : `<@${this.world.bot.id}> ${text}`,
-      channel,
-      ts: this.world.newTs(),
-      ...(threadTs !== undefined && { thread_ts: threadTs }),
-      files: files.map((bytes) => ({ id: this.addFile(bytes, user), mimetype: 'image/png' })),
-    });
+  say(text: string, { user = this.world.ada, ...more }: Partial<Saying> = {}): Promise<unknown> {
+    return this.deliver(said(this.world, { text, user, files: [], threadTs: undefined, channel: 'C0STUDIO', ...more }));
   }
 
-  event(event: object): Promise<unknown> {
-    const payload = {
-      type: 'event_callback',
-      team_id: this.world.teamId,
-      api_app_id: 'A0APP',
-      event_id: this.world.newId('Ev'),
-      event,
-    };
-    return this.deliver({ type: 'events_api', payload });
+  event(what: object): Promise<unknown> {
+    return this.deliver(event(this.world, what));
   }
 
   shortcut(callbackId: string, files: readonly Uint8Array[], user: PeerUser = this.world.ada): Promise<unknown> {
-    const payload = {
-      type: 'message_action',
-      callback_id: callbackId,
-      trigger_id: this.#trigger(user),
-      team: { id: this.world.teamId },
-      user: { id: user.id, name: user.name },
-      channel: { id: 'C0STUDIO' },
-      message: { ts: this.world.newTs(), files: files.map((bytes) => ({ id: this.addFile(bytes, user) })) },
-      api_app_id: 'A0APP',
-    };
-    return this.deliver({ type: 'interactive', payload });
+    return this.deliver(messageShortcut(this.world, { callbackId, files, user }));
   }
 
-  /** Sends a form; values by block: texts, choices, switches, or files. */
-  submit(
-    { id, user, view }: OpenView,
-    values: Readonly<Record<string, string | boolean | readonly Uint8Array[]>>,
-  ): Promise<unknown> {
-    const owner = this.world.users().find((one) => one.id === user)!;
-    const inputs = view.blocks.map(({ block_id, element }) => {
-      const chosen = 'initial_option' in element ? element.initial_option?.value : undefined;
-      const initial = 'initial_value' in element ? element.initial_value : chosen;
-      const value = values[block_id] ?? initial;
-      const option = typeof value === 'string' ? { value, text: { type: 'plain_text', text: value } } : null;
-      const sent = {
-        plain_text_input: { value: value ?? null },
-        number_input: { value: value ?? null },
-        static_select: { selected_option: option },
-        external_select: { selected_option: option },
-        checkboxes: { selected_options: value === true ? [{ value: 'yes' }] : [] },
-        file_input: { files: Array.isArray(value) ? value.map((bytes) => ({ id: this.addFile(bytes, owner) })) : [] },
-      }[element.type];
-      return [block_id, { [element.action_id]: { type: element.type, ...sent } }];
-    });
-    const payload = {
-      type: 'view_submission',
-      team: { id: this.world.teamId },
-      user: { id: owner.id, name: owner.name },
-      view: { ...view, id, state: { values: Object.fromEntries(inputs) } },
-      trigger_id: this.#trigger(owner),
-      api_app_id: 'A0APP',
-    };
-    return this.deliver({ type: 'interactive', payload });
+  submit(form: OpenView, values: FormValues): Promise<unknown> {
+    return this.deliver(formSubmission(this.world, form, values));
   }
 
   /** Types into a list of a form, and gets what the bot suggests. */
-  async suggest({ user, view }: OpenView, blockId: string, typed: string): Promise<string[]> {
-    const payload = {
-      type: 'block_suggestion',
-      team: { id: this.world.teamId },
-      user: { id: user },
-      action_id: 'value',
-      block_id: blockId,
-      value: typed,
-      view,
-      api_app_id: 'A0APP',
-    };
-    const answer = (await this.deliver({ type: 'interactive', payload })) as { options?: { value: string }[] };
-    return (answer.options ?? []).map(({ value }) => value);
+  async suggest(form: OpenView, blockId: string, typed: string): Promise<string[]> {
+    const answer = await this.deliver(suggestionRequest(this.world, form, { blockId, typed }));
+    return ((answer as { options?: { value: string }[] }).options ?? []).map(({ value }) => value);
   }
 
   /** Hands a delivery to the bot and waits for its acknowledgement. */
-  async deliver({ type, payload }: Delivery): Promise<unknown> {
-    const answered = this.httpTarget === undefined ? this.#bySocket(type, payload) : this.#byHttp(type, payload);
+  async deliver(delivery: Delivery): Promise<unknown> {
+    const { httpTarget } = this;
+    const answered = httpTarget === undefined ? this.#bySocket(delivery) : deliverByHttp(httpTarget, delivery);
     const late = sleep(ACK_MS, 'late', { ref: false });
     const outcome = await Promise.race([answered, late]);
-    if (outcome === 'late') this.violations.push(`${type} was not acknowledged within ${ACK_MS} ms`);
+    if (outcome === 'late') this.violations.push(`${delivery.type} was not acknowledged within ${ACK_MS} ms`);
     return outcome;
-  }
-
-  addFile(bytes: Uint8Array, owner: PeerUser): string {
-    const id = this.world.newId('F');
-    const shares = new Set<string>();
-    this.world.files.set(id, {
-      id,
-      name: 'mine.png',
-      altText: undefined,
-      owner: owner.id,
-      bytes,
-      length: bytes.byteLength,
-      shares,
-      isDeleted: false,
-    });
-    return id;
   }
 
   /** Waits until something is there. */
@@ -269,12 +155,6 @@ export class SlackPeer {
     }
   }
 
-  #trigger({ id }: PeerUser): string {
-    const trigger = randomUUID();
-    this.world.triggers.set(trigger, { user: id, expiresAt: Date.now() + TRIGGER_MS });
-    return trigger;
-  }
-
   #connect(socket: WebSocket): void {
     this.#sockets.add(socket);
     socket.on('close', () => this.#sockets.delete(socket));
@@ -285,7 +165,7 @@ export class SlackPeer {
     socket.send(JSON.stringify({ type: 'hello', num_connections: 1, connection_info: { app_id: 'A0APP' } }));
   }
 
-  #bySocket(type: Delivery['type'], payload: object): Promise<unknown> {
+  #bySocket({ type, payload }: Delivery): Promise<unknown> {
     const [socket] = this.#sockets;
     if (!socket) throw new Error('The bot is not connected');
     const envelope_id = randomUUID();
@@ -293,29 +173,6 @@ export class SlackPeer {
       this.#waiting.set(envelope_id, resolve);
       socket.send(JSON.stringify({ envelope_id, type, accepts_response_payload: true, payload }));
     });
-  }
-
-  async #byHttp(type: Delivery['type'], payload: object): Promise<unknown> {
-    const isEvent = type === 'events_api';
-    const body = isEvent
-      ? JSON.stringify(payload)
-      : type === 'slash_commands'
-        ? new URLSearchParams(payload as Record<string, string>).toString()
-        : new URLSearchParams({ payload: JSON.stringify(payload) }).toString();
-    const timestamp = String(Math.floor(Date.now() / 1000));
-    const signature = createHmac('sha256', SIGNING_SECRET).update(`v0:${timestamp}:${body}`).digest('hex');
-    const response = await fetch(this.httpTarget!, {
-      method: 'POST',
-      body,
-      headers: {
-        'content-type': isEvent ? 'application/json' : 'application/x-www-form-urlencoded',
-        'x-slack-request-timestamp': timestamp,
-        'x-slack-signature': `v0=${signature}`,
-      },
-    });
-    if (!response.ok) throw new Error(`The bot answered ${response.status}`);
-    const text = await response.text();
-    return text.startsWith('{') ? JSON.parse(text) : text;
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {

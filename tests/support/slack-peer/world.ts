@@ -1,4 +1,5 @@
 /** What a workspace holds. */
+import { randomUUID } from 'node:crypto';
 import type { MessageBlocks, ModalView } from './block-rules.ts';
 
 export interface PeerUser {
@@ -51,6 +52,9 @@ export interface Trigger {
   readonly expiresAt: number;
 }
 
+/** For how long a form may be opened after what a person did. */
+const TRIGGER_MS = 3000;
+
 export class World {
   readonly teamId = 'T0BOOTH';
   readonly bot: PeerUser = { id: 'U0BOT', name: 'sketchbooth', isAdmin: false };
@@ -76,6 +80,28 @@ export class World {
   newTs(): string {
     this.#count++;
     return `${Math.floor(Date.now() / 1000)}.${String(this.#count).padStart(6, '0')}`;
+  }
+
+  newTrigger({ id }: PeerUser): string {
+    const trigger = randomUUID();
+    this.triggers.set(trigger, { user: id, expiresAt: Date.now() + TRIGGER_MS });
+    return trigger;
+  }
+
+  /** A file that a person has. @returns its id */
+  addFile(bytes: Uint8Array, owner: PeerUser): string {
+    const id = this.newId('F');
+    this.files.set(id, {
+      id,
+      name: 'mine.png',
+      altText: undefined,
+      owner: owner.id,
+      bytes,
+      length: bytes.byteLength,
+      shares: new Set(),
+      isDeleted: false,
+    });
+    return id;
   }
 
   users(): PeerUser[] {

@@ -1,4 +1,6 @@
 /** What the bot says, in one place. */
+import type { ResultAction } from '../commands/command.ts';
+import { signOf } from '../commands/signs.ts';
 import type { Actor, BlobRef, Job, JobProgress, LessonResult, PictureJob, PictureResult } from '../shared/jobs.ts';
 import type { SecondsRange } from './estimates.ts';
 import type { JobRow } from './job-rows.ts';
@@ -90,22 +92,25 @@ function pictureReply(row: JobRow, result: PictureResult, owner: Actor): Reply {
 }
 
 function pictureButtons(jobId: string, job: PictureJob, result: PictureResult): ReplyButton[] {
+  const button = (action: ResultAction): ReplyButton => ({ action, jobId, ...labelOf(action) });
   const varied = result.pictures.map((_, i): ReplyButton => {
-    return { action: 'vary', jobId, argument: i + 1, label: `Vary ${i + 1}` };
+    const { label } = signOf('vary', i + 1);
+    return { action: 'vary', jobId, argument: i + 1, label };
   });
-  const control: ReplyButton[] = [
-    { action: 'more-control', jobId, label: 'More control', emoji: '➕' },
-    { action: 'less-control', jobId, label: 'Less control', emoji: '➖' },
-  ];
   return [
-    { action: 'variants', jobId, label: 'Variants', emoji: '🎲', style: 'primary' },
+    { ...button('variants'), style: 'primary' },
     ...varied,
-    ...(job.controls.length > 0 ? control : []),
-    { action: 'edit', jobId, label: 'Edit', emoji: '✏️' },
-    { action: 'details', jobId, label: 'Details', emoji: '📋' },
-    { action: 'send-to-me', jobId, label: 'Send to me', emoji: '✉️' },
-    { action: 'delete', jobId, label: 'Delete', emoji: '🗑️', style: 'danger' },
+    ...(job.controls.length > 0 ? [button('more-control'), button('less-control')] : []),
+    button('edit'),
+    button('details'),
+    button('send-to-me'),
+    { ...button('delete'), style: 'danger' },
   ];
+}
+
+function labelOf(action: ResultAction): Pick<ReplyButton, 'label' | 'emoji'> {
+  const { label, emoji } = signOf(action);
+  return { label, emoji };
 }
 
 function lessonReply(row: JobRow, result: LessonResult, owner: Actor): Reply {
@@ -120,7 +125,7 @@ function lessonReply(row: JobRow, result: LessonResult, owner: Actor): Reply {
     {
       pictures: result.samples.slice(-4).map(samplePicture),
       lesson: { step: steps, loss: finalLoss, samples: samplesOf(result.samples) },
-      buttons: [{ action: 'details', jobId: row.id, label: 'Details', emoji: '📋' }],
+      buttons: [{ action: 'details', jobId: row.id, ...labelOf('details') }],
       mentions: [owner],
       jobId: row.id,
     },

@@ -1,5 +1,6 @@
 import type { Command, CommandOption } from './command.ts';
 import { readOptions } from './read-options.ts';
+import { SIGNS } from './signs.ts';
 
 /** /help over the given commands, which are all the others. */
 export function helpAbout(commands: readonly Command[]) {
@@ -28,9 +29,17 @@ function overview(commands: readonly Command[]): string {
   return [
     ...lines,
     '',
-    'React to a result, or press its buttons: 🔄 variants, 1️⃣ to 4️⃣ vary that picture, 🖋️ edit, ℹ️ details, ❌ delete, ✉️ send to you.',
+    `React to a result, or press its buttons: ${signs()}.`,
     'A taught concept shows wherever a prompt has its name: `/imagine rex on a beach`. More: `/help command`.',
   ].join('\n');
+}
+
+/** "🎲 variants, 1️⃣ to 4️⃣ vary that picture, ...". */
+function signs(): string {
+  const numbers = SIGNS.filter(({ action }) => action === 'vary').map(({ emoji }) => emoji);
+  const vary = `${numbers[0]} to ${numbers.at(-1)} vary that picture`;
+  const words = SIGNS.map(({ action, emoji, label }) => (action === 'vary' ? vary : `${emoji} ${label.toLowerCase()}`));
+  return [...new Set(words)].join(', ');
 }
 
 function describe({ name, description, options }: Command): string {

@@ -1,6 +1,7 @@
 /** Reactions under results. They come as the gateway sends them, so that messages of any age count. */
 import type { GatewayMessageReactionAddDispatchData } from 'discord.js';
 import { PermissionFlagsBits } from 'discord.js';
+import { type Meaning, meaningOfEmoji } from '../../commands/signs.ts';
 import { UserError } from '../../shared/errors.ts';
 import { sayFailure } from '../failure.ts';
 import { type Acknowledgement, PermanentPostError, type Press, type Reply } from '../platform.ts';
@@ -9,12 +10,12 @@ import { type Bridge, messageOf, postMessage } from './bridge.ts';
 import { sendDirect } from './direct.ts';
 import { USUAL_UPLOAD_LIMIT_BYTES } from './message.ts';
 import { channelIdOf, placeInChannel } from './people.ts';
-import { type ReactionMeaning, reactionMeaning } from './reaction-meaning.ts';
 
 type Reaction = GatewayMessageReactionAddDispatchData;
 
 export async function onReaction(bridge: Bridge, reaction: Reaction): Promise<void> {
-  const meaning = reactionMeaning(reaction.emoji.name);
+  // An emoji of a server that was deleted has no name.
+  const meaning = meaningOfEmoji(reaction.emoji.name ?? '');
   if (meaning === undefined || !isByPersonOnOurs(bridge, reaction)) return;
   const press = await pressOf(bridge, reaction, meaning);
   const outcome = await bridge.inbox.press(press).catch((error: unknown) => {
@@ -28,7 +29,7 @@ function isByPersonOnOurs({ client }: Bridge, { user_id, member, message_author_
   return !isBot && (message_author_id === undefined || message_author_id === client.user?.id);
 }
 
-async function pressOf(bridge: Bridge, reaction: Reaction, { action, argument }: ReactionMeaning): Promise<Press> {
+async function pressOf(bridge: Bridge, reaction: Reaction, { action, argument }: Meaning): Promise<Press> {
   const { channel_id, message_id, user_id, guild_id } = reaction;
   const place = placeInChannel(bridge.client, channel_id, guild_id);
   const { channelId, threadId } = place;

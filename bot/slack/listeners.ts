@@ -1,6 +1,7 @@
 /** What people do in Slack: every delivery is acknowledged before anything else is done. */
 import type { App } from '@slack/bolt';
 import type { Command, OptionValue } from '../../commands/command.ts';
+import { meaningOfSlackName } from '../../commands/signs.ts';
 import { decodeButton } from '../button-value.ts';
 import type { PendingWork } from '../pending-work.ts';
 import type { Press } from '../platform.ts';
@@ -12,7 +13,6 @@ import { keepFiles, type SharedFile } from './files.ts';
 import { choice, FORM_CALLBACK, formOf, readForm, type SentView, type SubmittedForm } from './forms.ts';
 import { BUTTON_PREFIX } from './message.ts';
 import { actorOf, factsOf, placeOf } from './people.ts';
-import { reactionMeaning } from './reaction-meaning.ts';
 import { readTypedText } from './typed-text.ts';
 
 /** Message shortcuts: which command takes the pictures of a message. */
@@ -190,7 +190,7 @@ interface ReactionEvent {
 }
 
 async function reaction(bridge: Bridge, event: ReactionEvent, { event_id, team_id }: EventBody): Promise<void> {
-  const meaning = reactionMeaning(event.reaction);
+  const meaning = meaningOfSlackName(event.reaction);
   const { channel, ts } = event.item;
   const isOurs = event.user !== bridge.botUserId && (event.item_user ?? bridge.botUserId) === bridge.botUserId;
   if (meaning === undefined || channel === undefined || ts === undefined || !isOurs) return;

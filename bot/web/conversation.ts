@@ -1,11 +1,11 @@
 /** The channels of the local page: what people say and press there reaches the bot, and what it answers is written down. */
 import type { CompletionSource } from '../../commands/command.ts';
+import { meaningOfEmoji } from '../../commands/signs.ts';
 import { UserError } from '../../shared/errors.ts';
 import type { Actor, BlobRef, Place } from '../../shared/jobs.ts';
 import type { Acknowledgement, BotInbox, MessageRef, Press } from '../platform.ts';
 import type { LivePages } from './live.ts';
 import type { LoggedMessage, MessageLog } from './message-log.ts';
-import { actionOfReaction } from './reactions.ts';
 import type { WireAcknowledgement, WireChannel, WireInvocation, WireMessage, WirePerson } from './wire.ts';
 
 const PAGE_OF_MESSAGES = 40;
@@ -153,7 +153,7 @@ export class Conversation {
     const toggled = await this.#log.toggleReaction(messageId, emoji, actorOf(person));
     if (!toggled) return { kind: 'silence' };
     this.#live.publish(toggled.logged);
-    const meant = actionOfReaction(emoji);
+    const meant = meaningOfEmoji(emoji);
     if (!toggled.isAdded || !meant || message.message.author) return { kind: 'silence' };
     const target = { message: { platform: 'web', channelId: place.channelId, messageId } as const };
     return this.#press(person, place, { id, ...meant, target });

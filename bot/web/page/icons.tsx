@@ -1,3 +1,6 @@
+import type { ResultAction } from '../../../commands/command.ts';
+import { meaningOfEmoji, SIGNS } from '../../../commands/signs.ts';
+
 /** Line drawings on a grid of 24; the reactions have theirs too, since not every machine has a font of emoji. */
 const PATHS = {
   menu: 'M4 7h16M4 12h16M4 17h10',
@@ -40,40 +43,37 @@ export function Icon({ name }: { name: IconName }) {
   );
 }
 
-const EMOJI_ICONS: Readonly<Record<string, IconName | '1' | '2' | '3' | '4'>> = {
-  '🔄': 'refresh',
-  '🎲': 'refresh',
-  '1️⃣': '1',
-  '2️⃣': '2',
-  '3️⃣': '3',
-  '4️⃣': '4',
-  '🖋️': 'edit',
-  '🖋': 'edit',
-  ℹ️: 'info',
-  ℹ: 'info',
-  '❌': 'close',
-  '🗑️': 'trash',
-  '🗑': 'trash',
-  '✉️': 'mail',
-  '⭐': 'star',
+/** Of buttons, and of the reactions that mean the same. */
+export const ACTION_ICONS: Readonly<Partial<Record<ResultAction, IconName>>> = {
+  variants: 'refresh',
+  'more-control': 'more',
+  'less-control': 'less',
+  edit: 'edit',
+  details: 'info',
+  delete: 'trash',
+  'send-to-me': 'mail',
+  cancel: 'close',
+  'use-sample': 'check',
+  'stop-here': 'stop',
 };
 
+/** A mere reaction: the page lists what a person keeps in mind nowhere else. */
+export const STAR = '⭐';
+
+const KNOWN = [STAR, ...SIGNS.flatMap(({ emoji, also }) => [emoji, ...also.map((sign) => sign.emoji)])];
+
 /** Finds the emoji that have a drawing. */
-export const KNOWN_EMOJI = new RegExp(
-  `(${Object.keys(EMOJI_ICONS)
-    .sort((a, b) => b.length - a.length)
-    .join('|')})`,
-);
+export const KNOWN_EMOJI = new RegExp(`(${KNOWN.join('|')})`);
 
 /** A known emoji as a drawing, any other as it is. */
 export function Emoji({ emoji }: { emoji: string }) {
-  const icon = EMOJI_ICONS[emoji];
-  if (icon === undefined) return <span aria-hidden="true">{emoji}</span>;
-  return /^\d$/.test(icon) ? (
+  const { action, argument } = meaningOfEmoji(emoji) ?? {};
+  const icon = emoji === STAR ? 'star' : action && ACTION_ICONS[action];
+  if (icon !== undefined) return <Icon name={icon} />;
+  if (argument === undefined) return <span aria-hidden="true">{emoji}</span>;
+  return (
     <b class="digit" aria-hidden="true">
-      {icon}
+      {argument}
     </b>
-  ) : (
-    <Icon name={icon as IconName} />
   );
 }

@@ -1,9 +1,10 @@
 import type { OptionValue } from '../../../commands/command.ts';
+import { SIGNS } from '../../../commands/signs.ts';
 import type { Said, WireMessage } from '../wire.ts';
 import { api, blobUrl } from './api.ts';
 import { Avatar } from './avatar.tsx';
 import { openForm } from './draft.ts';
-import { Emoji, Icon } from './icons.tsx';
+import { Emoji, Icon, STAR } from './icons.tsx';
 import { openLightbox } from './lightbox.tsx';
 import { ReplyView } from './reply-view.tsx';
 import { attempt, ready } from './store.ts';
@@ -102,22 +103,18 @@ function valueText(value: OptionValue): string {
   return typeof value === 'boolean' ? (value ? 'yes' : 'no') : String(value);
 }
 
-const QUICK_REACTIONS = [
-  { emoji: '🔄', label: 'Variants' },
-  { emoji: '1️⃣', label: 'Vary picture 1' },
-  { emoji: '2️⃣', label: 'Vary picture 2' },
-  { emoji: '3️⃣', label: 'Vary picture 3' },
-  { emoji: '4️⃣', label: 'Vary picture 4' },
-  { emoji: '⭐', label: 'Keep in mind' },
-  { emoji: '✉️', label: 'Send to me' },
-  { emoji: '❌', label: 'Delete' },
-] as const;
+/** Reactions that are offered under a result; those that a button says better are understood too. */
+const QUICK_REACTIONS: readonly { emoji: string; label: string; argument?: number }[] = [
+  ...SIGNS.filter(({ action }) => action === 'variants' || action === 'vary'),
+  { emoji: STAR, label: 'Keep in mind' },
+  ...SIGNS.filter(({ action }) => action === 'send-to-me' || action === 'delete'),
+];
 
 function Reactions({ message }: { message: WireMessage }) {
   const me = ready.value?.person.id;
   const { reactions, reply } = message;
   const isResult = !message.author && !reply?.progress && (reply?.pictures.length ?? 0) > 0;
-  const fitting = QUICK_REACTIONS.filter(({ emoji }) => pictureNumber(emoji) <= (reply?.pictures.length ?? 0));
+  const fitting = QUICK_REACTIONS.filter(({ argument = 0 }) => argument <= (reply?.pictures.length ?? 0));
   return (
     <>
       {reactions.length > 0 && (
@@ -154,11 +151,6 @@ function Reactions({ message }: { message: WireMessage }) {
       )}
     </>
   );
-}
-
-/** Which picture an emoji of a digit means; 0 for any other. */
-function pictureNumber(emoji: string): number {
-  return Number(/^[1-4]/.exec(emoji)?.[0] ?? 0);
 }
 
 async function react(id: number, emoji: string): Promise<void> {

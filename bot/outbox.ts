@@ -26,6 +26,7 @@ import {
 } from './job-rows.ts';
 import { endLesson } from './lesson-ends.ts';
 import { type Repeated, repeat } from './repeat.ts';
+import { repeatSteering } from './steering.ts';
 import { workerOfferSchema } from './workers.ts';
 
 /** What delivery wants to hear of. */
@@ -153,6 +154,7 @@ function listen(context: BotContext, { kind, events, listener, reconcile }: List
 async function reconcileRows(context: BotContext, listener: JobListener): Promise<boolean> {
   const { database, queues } = context;
   for (const row of await jobsToCancel(database)) await cancelJob(context, row, listener);
+  await repeatSteering(context);
   for (const row of await jobsToWatch(database, WATCHED)) {
     const entry = await queues[row.kind].getJob(row.id);
     const state = entry ? await entry.getState() : 'unknown';

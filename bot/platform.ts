@@ -48,6 +48,8 @@ export interface ReplyLesson {
   readonly loss?: number | undefined;
   /** Oldest first; a `use-sample` button with the step as argument takes one. */
   readonly samples: readonly { readonly step: number; readonly picture: ReplyPicture }[];
+  /** The loss over all steps, drawn, for chats that draw no curve of their own; among the reply's pictures. */
+  readonly curve?: ReplyPicture | undefined;
 }
 
 /** A form: options of a command, filled in as far as known. */

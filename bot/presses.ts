@@ -9,6 +9,7 @@ import { type Dispatch, enqueue } from './enqueue.ts';
 import { findJob, findJobByMessage, type JobRow } from './job-rows.ts';
 import type { Acknowledgement, Form, Press } from './platform.ts';
 import { settingsAt } from './settings.ts';
+import { steerLesson } from './steering.ts';
 import { endReply, receiptText, sayPrivately } from './wording.ts';
 
 type Performer = (dispatch: Dispatch, pressed: Press, row: JobRow) => Promise<Acknowledgement>;
@@ -111,15 +112,15 @@ async function removePost({ database, platforms }: Dispatch, row: JobRow): Promi
   await database.updateTable('posts').set({ state: 'removed' }).where('job_id', '=', row.id).execute();
 }
 
-/** Tells the worker of a lesson which sample is liked, or that it has learned enough. */
-async function steer({ signal }: Dispatch, pressed: Press, row: JobRow): Promise<Acknowledgement> {
-  const { action, argument } = pressed;
+/** Ends a lesson with a sample that is liked, or where it is. */
+async function steer(dispatch: Dispatch, pressed: Press, row: JobRow): Promise<Acknowledgement> {
+  const { action, argument: step } = pressed;
   refuseStranger('steer the lesson', pressed, row);
   if (row.job.kind !== 'lesson' || row.finished_at) throw new UserError('Cannot do that: the lesson has ended');
-  const what = action === 'use-sample' ? 'use-sample' : 'stop-here';
-  await signal('lesson', { kind: 'steer', jobId: row.id, what, ...(argument !== undefined && { step: argument }) });
-  const text = what === 'use-sample' ? `The state of step ${argument ?? '?'} will be used` : 'The lesson stops here';
-  return { kind: 'message', reply: sayPrivately(text) };
+  const kind = action === 'use-sample' ? action : 'stop-here';
+  await steerLesson(dispatch, row, { kind, step });
+  const what = kind === 'use-sample' ? `and the state of step ${step ?? 'of now'} is kept` : 'with what it has learned';
+  return { kind: 'message', reply: sayPrivately(`The lesson ends now, ${what}`) };
 }
 
 /** What was done is seen after a reaction; to say it would take a message of its own. */

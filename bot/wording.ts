@@ -80,7 +80,7 @@ function pictureReply(row: JobRow, result: PictureResult, owner: Actor): Reply {
   const seeds = result.pictures.map(({ seed }) => seed);
   const facts = [`seed ${seeds.join(', ')}`, secondsText(durationSeconds)];
   const readings = controls.map(({ kind, conditioningScale, reading, adherence }) => {
-    const followed = adherence === undefined ? '' : `, followed ${Math.round(100 * adherence)} %`;
+    const followed = adherence === undefined ? '' : `, followed ${percentText(adherence)}`;
     return `- ${kind} ${conditioningScale}${followed}: ${reading}`;
   });
   return say(joinLines(`**${shorten(prompt)}**`, facts.join(' · '), ...readings, ...notes.map((note) => `- ${note}`)), {
@@ -115,21 +115,30 @@ function labelOf(action: ResultAction): Pick<ReplyButton, 'label' | 'emoji'> {
 
 function lessonReply(row: JobRow, result: LessonResult, owner: Actor): Reply {
   const name = row.job.kind === 'lesson' ? row.job.name : '';
-  const { steps, durationSeconds, notes, finalLoss } = result.receipt;
-  return say(
-    joinLines(
-      `**${name}** is learned: write \`${name}\` in a prompt`,
-      `${steps} steps · loss ${finalLoss.toFixed(3)} · ${secondsText(durationSeconds)}`,
-      ...notes.map((note) => `- ${note}`),
-    ),
-    {
-      pictures: result.samples.slice(-4).map(samplePicture),
-      lesson: { step: steps, loss: finalLoss, samples: samplesOf(result.samples) },
-      buttons: [{ action: 'details', jobId: row.id, ...labelOf('details') }],
-      mentions: [owner],
-      jobId: row.id,
-    },
+  const { steps, durationSeconds, notes, finalLoss, likeness } = result.receipt;
+  const facts = [
+    `${steps} steps`,
+    `loss ${finalLoss.toFixed(3)}`,
+    ...(likeness === undefined ? [] : [`likeness ${percentText(likeness)}`]),
+    secondsText(durationSeconds),
+  ];
+  const curve = result.lossCurve && curvePicture(result.lossCurve, { steps, finalLoss });
+  const text = joinLines(
+    `**${name}** is learned: write \`${name}\` in a prompt`,
+    facts.join(' · '),
+    ...notes.map((note) => `- ${note}`),
   );
+  return say(text, {
+    pictures: [...result.samples.slice(-4).map(samplePicture), ...(curve ? [curve] : [])],
+    lesson: { step: steps, loss: finalLoss, samples: samplesOf(result.samples), curve },
+    buttons: [{ action: 'details', jobId: row.id, ...labelOf('details') }],
+    mentions: [owner],
+    jobId: row.id,
+  });
+}
+
+function curvePicture(blob: BlobRef, { steps, finalLoss }: { steps: number; finalLoss: number }): ReplyPicture {
+  return { blob, altText: `Curve of the loss over the lesson’s steps: ${finalLoss.toFixed(3)} after ${steps}` };
 }
 
 function cancelButton(jobId: string): ReplyButton {
@@ -149,6 +158,10 @@ export function secondsText(seconds: number): string {
   return seconds < 120
     ? `${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s`
     : `${Math.round(seconds / 60)} min`;
+}
+
+function percentText(share: number): string {
+  return `${Math.round(100 * share)} %`;
 }
 
 export function shorten(prompt: string, length = MAX_SHOWN_PROMPT): string {
@@ -173,8 +186,15 @@ export function receiptText({ id, job, result, state }: JobRow): string {
   const shared = [`- job: \`${id}\``, `- model: \`${receipt.model}\``];
   const ending = [`- device: ${receipt.device}`, `- duration: ${secondsText(receipt.durationSeconds)}`];
   if (result.kind === 'lesson') {
-    const { method, steps, finalLoss } = result.receipt;
-    return joinLines(...shared, `- method: ${method}, ${steps} steps, final loss ${finalLoss.toFixed(4)}`, ...ending);
+    const { method, steps, finalLoss, likeness, drift } = result.receipt;
+    return joinLines(
+      ...shared,
+      `- method: ${method}, ${steps} steps, final loss ${finalLoss.toFixed(4)}`,
+      `- stands for: \`${result.appliedAs.promptText}\``,
+      likeness === undefined ? undefined : `- likeness of its samples to the photos: ${percentText(likeness)}`,
+      drift === undefined ? undefined : `- drift of plain pictures of its class: ${drift.toPrecision(2)} %`,
+      ...ending,
+    );
   }
   const { prompt, negativePrompt, numInferenceSteps, guidanceScale, scheduler, controls, concepts } = result.receipt;
   return joinLines(

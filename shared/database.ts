@@ -30,6 +30,12 @@ export interface StoredMessage {
   readonly threadId?: string | undefined;
 }
 
+/** What a person wants of a lesson: that it ends there, or with the sample of a step. */
+export interface JobSteering {
+  readonly kind: 'use-sample' | 'stop-here';
+  readonly step?: number | undefined;
+}
+
 export interface JobsTable {
   id: string;
   kind: JobKind;
@@ -57,8 +63,7 @@ export interface JobsTable {
   finished_at: NullableMoment;
   ack_message: NullableJson<StoredMessage>;
   is_ack_settled: Generated<boolean>;
-  /** What a person asked of a running lesson. */
-  steering: NullableJson<{ readonly kind: 'use-sample' | 'stop-here'; readonly step?: number | undefined }>;
+  steering: NullableJson<JobSteering>;
 }
 
 export const POST_STATES = ['pending', 'posting', 'posted', 'failed', 'removed'] as const;

@@ -141,13 +141,14 @@ async function stopTaking(worker: Worker<QueuedJob, JobOutcome>): Promise<void> 
   clearTimeout(timer);
 }
 
-/** Passes on the newest progress, at most twice a second. */
+/** Passes on the newest progress, at most twice a second unless there is a new picture. */
 function throttled(report: (progress: JobProgress) => void): (progress: JobProgress) => void {
-  let lastAt = 0;
+  let [lastAt, samples] = [0, 0];
   return (progress) => {
-    const isNews = progress.preview !== undefined || progress.samples !== undefined || progress.step === 0;
+    const { preview, step, samples: { length } = [] } = progress;
+    const isNews = preview !== undefined || length > samples || step === 0;
     if (!isNews && Date.now() - lastAt < PROGRESS_MS) return;
-    lastAt = Date.now();
+    [lastAt, samples] = [Date.now(), length];
     report(progress);
   };
 }

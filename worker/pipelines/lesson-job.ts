@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, join, relative } from 'node:path';
+import sharp from 'sharp';
 import { UserError } from '../../shared/errors.ts';
 import type { BlobRef, JobProgress, LessonJob, LessonResult } from '../../shared/jobs.ts';
 import { type ModelFolder, openModelFolder } from '../diffusion/model-folder.ts';
@@ -34,7 +35,6 @@ export async function runLessonJob(job: LessonJob, context: JobContext): Promise
   const model = await openNamedModel(job.model, context);
   const words = await wordsFor(job, model);
   const settings = completeSettings(await givenSettings(job, words), traitsOf(model));
-  const notes: string[] = [];
   const request: TrainRequest = {
     model,
     settings,
@@ -46,27 +46,34 @@ export async function runLessonJob(job: LessonJob, context: JobContext): Promise
     session: sessionOf(context),
     stop: context.steering.stop,
     pause: context.signal,
-    onMessage: (message) => notes.push(message),
+    onMessage: (stage) => context.onProgress({ stage, step: 0, stepCount: settings.maxTrainSteps }),
   };
   const { report, samples } = await follow(request, context);
   const learned = await learnedOf(request, { report, chosenStep: context.steering.chosenStep, folder });
-  const result = await resultOf(job, { learned, samples, words, context });
+  const result = await resultOf(job, { learned, samples, words, context, out: request.out });
   await rm(folder, { recursive: true, force: true });
-  const { loss, drift, likeness } = report;
+  const { drift, likeness } = report.samples.find(({ step }) => step === learned.step) ?? {};
   return {
     ...result,
     receipt: {
       model: job.model,
       method: job.method,
       steps: learned.step,
-      finalLoss: loss?.last ?? 0,
-      ...(drift && { drift: drift.after }),
-      ...(likeness && { likeness: likeness.after }),
+      finalLoss: report.loss?.last ?? 0,
+      ...(drift !== undefined && { drift }),
+      ...(likeness !== undefined && { likeness }),
       device: context.device,
       durationSeconds: (performance.now() - started) / 1000,
-      notes,
+      notes: endingNotes(learned, { step: report.step, maxTrainSteps: settings.maxTrainSteps }),
     },
   };
+}
+
+/** Why a lesson has fewer steps than it was to have. */
+function endingNotes(learned: Learned, { step, maxTrainSteps }: { step: number; maxTrainSteps: number }): string[] {
+  if (learned.step !== step)
+    return [`The sample of step ${learned.step} was chosen at step ${step} of ${maxTrainSteps}`];
+  return step < maxTrainSteps ? [`Stopped at step ${step} of ${maxTrainSteps}`] : [];
 }
 
 async function openNamedModel(name: string, { config }: JobContext): Promise<ModelFolder> {
@@ -139,6 +146,7 @@ async function follow(
   for (let next = await loop.next(); ; next = await loop.next()) {
     context.signal.throwIfAborted();
     if (next.done) return { report: next.value, samples };
+    if (next.value.kind !== 'preparing') context.steering.reached(next.value.step);
     if (next.value.kind === 'sample') samples.push(...(await keepSample(next.value, context)));
     context.onProgress(progressOf(next.value, { settings: request.settings, samples }));
   }
@@ -159,6 +167,9 @@ function progressOf(
   { settings, samples }: { settings: TrainingSettings; samples: readonly Sample[] },
 ): JobProgress {
   const shared = { step: event.step, stepCount: settings.maxTrainSteps, samples: [...samples] };
+  if (event.kind === 'preparing') {
+    return { stage: 'Drawing pictures of its class', step: event.done, stepCount: Math.max(1, event.total) };
+  }
   if (event.kind !== 'steps') return { ...shared, stage: 'Drawing a sample' };
   const { averageLoss, secondsLeft } = event;
   return {
@@ -197,11 +208,13 @@ interface Outcome {
   readonly samples: readonly Sample[];
   readonly words: LessonWords;
   readonly context: JobContext;
+  /** Folder of the lesson. */
+  readonly out: string;
 }
 
 async function resultOf(
   { conceptId, method }: LessonJob,
-  { learned, samples, words, context }: Outcome,
+  { learned, samples, words, context, out }: Outcome,
 ): Promise<Omit<LessonResult, 'receipt'>> {
   const files = await keepFiles(learned.path, context);
   return {
@@ -209,7 +222,18 @@ async function resultOf(
     conceptId,
     appliedAs: { promptText: words.promptText, kind: KINDS[method], files },
     samples: [...samples],
+    lossCurve: await keepCurve(out, context),
   };
+}
+
+/** Dots per inch of an SVG that is to be drawn twice as large as its pixels say. */
+const DOUBLE_DENSITY = 144;
+
+/** The loss curve as a PNG, since chats show no SVG. */
+async function keepCurve(out: string, { store }: JobContext): Promise<BlobRef> {
+  const svg = await readFile(join(out, LESSON_FILES.curve));
+  const png = await sharp(svg, { density: DOUBLE_DENSITY }).png({ palette: true }).toBuffer();
+  return store.put(png, { type: 'image/png', name: 'loss.png' });
 }
 
 /** What was learned, in the store: a file, or the files of a folder by their paths. */

@@ -1,7 +1,18 @@
-/** What a person says to a lesson that runs: that it has learned enough, or which of its samples they like. */
+/** What a person wants of a lesson that runs: that it ends there, or with a sample that they like. */
+export interface SteeringWish {
+  readonly what: 'use-sample' | 'stop-here';
+  /** Of the sample that the person saw. */
+  readonly step?: number;
+}
+
+/**
+ * Ends a lesson when it has what a person wants. A lesson that its worker's death set back is told the same again, and goes
+ * on until it is there once more.
+ */
 export class LessonSteering {
   readonly #stop = new AbortController();
-  #chosenStep: number | undefined;
+  #reached = 0;
+  #wish: SteeringWish | undefined;
 
   /** Aborted when the lesson is to end with what has been learned. */
   get stop(): AbortSignal {
@@ -10,11 +21,22 @@ export class LessonSteering {
 
   /** The step whose state is to be the result; undefined takes the last. */
   get chosenStep(): number | undefined {
-    return this.#chosenStep;
+    return this.#wish?.what === 'use-sample' ? this.#wish.step : undefined;
   }
 
-  hear({ what, step }: { readonly what: 'use-sample' | 'stop-here'; readonly step?: number }): void {
-    if (what === 'use-sample') this.#chosenStep = step;
-    this.#stop.abort();
+  hear(wish: SteeringWish): void {
+    this.#wish = wish;
+    this.#obey();
+  }
+
+  /** Says how many steps have been taken. */
+  reached(step: number): void {
+    this.#reached = step;
+    this.#obey();
+  }
+
+  #obey(): void {
+    const isThere = this.#reached > 0 && this.#reached >= (this.#wish?.step ?? 0);
+    if (this.#wish && isThere) this.#stop.abort();
   }
 }

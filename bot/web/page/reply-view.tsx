@@ -12,7 +12,10 @@ export function ReplyView({ reply, losses }: { reply: Reply; losses: readonly Lo
   const { text, mentions, progress, pictures, buttons, lesson } = reply;
   const inStrip = (button: ReplyButton) => lesson !== undefined && button.action === 'use-sample';
   const plain = buttons.filter((button) => !inStrip(button));
-  const inLesson = new Set(lesson?.samples.map(({ picture }) => picture.blob.hash));
+  const ofLesson = lesson
+    ? [...lesson.samples.map(({ picture }) => picture), ...(lesson.curve ? [lesson.curve] : [])]
+    : [];
+  const inLesson = new Set(ofLesson.map(({ blob }) => blob.hash));
   const inGallery = pictures.filter(({ blob }) => !inLesson.has(blob.hash));
   return (
     <div class="reply">

@@ -4,6 +4,7 @@
  */
 
 import { availableParallelism, cpus } from 'node:os';
+import { UserError } from '../../shared/errors.ts';
 import { openNetwork } from '../diffusion/network-folder.ts';
 import { gradients } from '../graph/gradient.ts';
 import { input, type LoraFactors, reshape, slice } from '../graph/operators.ts';
@@ -12,8 +13,10 @@ import type { Value } from '../graph/value.ts';
 import { unetClass } from '../networks/network-classes.ts';
 import { unet } from '../networks/unet.ts';
 import type { UnetConfig } from '../networks/unet-config.ts';
+import { gibibytes } from '../pipelines/lesson-memory.ts';
+import { availableMemory } from '../runtime/available-memory.ts';
 import type { Checkpoint } from '../runtime/checkpoint.ts';
-import { compile } from '../runtime/compile.ts';
+import { type CompileOptions, compile } from '../runtime/compile.ts';
 import { elementCount } from '../runtime/element-count.ts';
 import { RandomGenerator } from '../runtime/random.ts';
 import { loadTensor } from '../runtime/safetensors.ts';
@@ -21,7 +24,8 @@ import { float32Tensor, type Session, type Tensor } from '../runtime/session.ts'
 import { ADAMW_DEFAULTS, type Trainable } from '../training/adamw.ts';
 import { createTrainer } from '../training/create-trainer.ts';
 import { type DiffusionLoss, diffusionLoss, lossInputs } from '../training/diffusion-loss.ts';
-import { initialState, Trainer } from '../training/trainer.ts';
+import { estimateSteps, stepsBytes } from '../training/memory-estimate.ts';
+import { initialState, type Lesson, Trainer } from '../training/trainer.ts';
 import { fastestOf, matrixProductPeak, peakMemory, runBench } from './bench-cases.ts';
 import { runCommand } from './run-command.ts';
 
@@ -43,7 +47,11 @@ interface Measurement {
   readonly createSeconds: number;
   readonly stepSeconds: number;
   readonly peakBytes: number;
+  /** What a lesson would have been said to need. */
+  readonly estimatedBytes?: number;
 }
+
+type Timed = Omit<Measurement, 'peakFlops' | 'peakBytes'>;
 
 interface Subject {
   readonly config: UnetConfig;
@@ -56,7 +64,7 @@ const measurements = {
   lora: measureLora,
   full: measureFull,
   adamw: measureAdamw,
-} satisfies Record<string, (subject: Subject) => Promise<Pick<Measurement, 'createSeconds' | 'stepSeconds'>>>;
+} satisfies Record<string, (subject: Subject) => Promise<Timed>>;
 type CaseName = keyof typeof measurements;
 const CASES = Object.keys(measurements) as CaseName[];
 
@@ -68,10 +76,7 @@ async function measure(name: CaseName, folder: string): Promise<Measurement> {
   return { ...result, peakFlops: Math.max(before, await matrixProductPeak()), peakBytes };
 }
 
-async function measureForward({
-  config,
-  checkpoint,
-}: Subject): Promise<{ createSeconds: number; stepSeconds: number }> {
+async function measureForward({ config, checkpoint }: Subject): Promise<Timed> {
   const { loss } = describeLesson(config, {});
   const { session, createSeconds } = await create(() =>
     compile({ loss }, { device: 'cpu', checkpoints: { unet: checkpoint } }),
@@ -82,7 +87,7 @@ async function measureForward({
 }
 
 /** AdamW steps of low-rank factors of the attention projections that train_dreambooth_lora trains, in a Loop. */
-async function measureLora({ config, checkpoint }: Subject): Promise<{ createSeconds: number; stepSeconds: number }> {
+async function measureLora({ config, checkpoint }: Subject): Promise<Timed> {
   const trainables: Trainable[] = [];
   const lora = (path: string, [out, features]: readonly number[]): LoraFactors | undefined =>
     /attn\d\.to_(q|k|v|out\.0)$/.test(path)
@@ -93,9 +98,9 @@ async function measureLora({ config, checkpoint }: Subject): Promise<{ createSec
       : undefined;
   const { loss, perStep } = describeLesson(config, { lora });
   const lesson = { trainables, loss, perStep, reported: {} };
-  const { session: trainer, createSeconds } = await create(() =>
-    Trainer.create(lesson, ADAMW_DEFAULTS, { device: 'cpu', checkpoints: { unet: checkpoint } }),
-  );
+  const options = { device: 'cpu', checkpoints: { unet: checkpoint } } as const;
+  const estimatedBytes = estimateFor(lesson, options);
+  const { session: trainer, createSeconds } = await create(() => Trainer.create(lesson, ADAMW_DEFAULTS, options));
   const generator = new RandomGenerator(1);
   const values = trainables.map(({ name, shape }): [string, Float32Array] => {
     const scale = name.includes('.up.') ? 0.01 : 1 / Math.sqrt(shape[1]!);
@@ -105,11 +110,11 @@ async function measureLora({ config, checkpoint }: Subject): Promise<{ createSec
   const feeds = Array.from({ length: STEPS_PER_RUN }, stepFeeds);
   const runSeconds = await fastestOf(RUNS, () => trainer.run(state, feeds, Array(STEPS_PER_RUN).fill(1e-4)));
   await trainer.dispose();
-  return { createSeconds, stepSeconds: runSeconds / STEPS_PER_RUN };
+  return { createSeconds, stepSeconds: runSeconds / STEPS_PER_RUN, estimatedBytes };
 }
 
 /** Forward and backward to every weight; one number of each gradient is read, for which all of it is computed. */
-async function measureFull({ config, checkpoint }: Subject): Promise<{ createSeconds: number; stepSeconds: number }> {
+async function measureFull({ config, checkpoint }: Subject): Promise<Timed> {
   const trainables: Trainable[] = [];
   const substitute = (name: string, shape: readonly number[]) => trainable(trainables, name, shape);
   const { loss } = describeLesson(config, { substitute });
@@ -131,15 +136,22 @@ async function measureFull({ config, checkpoint }: Subject): Promise<{ createSec
   return { createSeconds, stepSeconds };
 }
 
-/** AdamW steps of every weight, as a lesson of all weights takes them: the optimizer runs on the host. */
-async function measureAdamw({ config, checkpoint }: Subject): Promise<{ createSeconds: number; stepSeconds: number }> {
+/**
+ * AdamW steps of every weight, as a lesson of all weights takes them: the optimizer runs on the host.
+ * @throws UserError if that does not fit into memory
+ */
+async function measureAdamw({ config, checkpoint }: Subject): Promise<Timed> {
   const trainables: Trainable[] = [];
   const substitute = (name: string, shape: readonly number[]) => trainable(trainables, name, shape);
   const { loss, perStep } = describeLesson(config, { substitute });
   const lesson = { trainables, loss, perStep, reported: {} };
-  const { session: trainer, createSeconds } = await create(() =>
-    createTrainer(lesson, ADAMW_DEFAULTS, { device: 'cpu', checkpoints: {} }),
-  );
+  const options = { device: 'cpu', checkpoints: {} } as const;
+  const estimatedBytes = estimateFor(lesson, options);
+  const free = await availableMemory();
+  if (estimatedBytes > free) {
+    throw new UserError(`Cannot measure: ${gibibytes(estimatedBytes)} must be free, got ${gibibytes(free)}`);
+  }
+  const { session: trainer, createSeconds } = await create(() => createTrainer(lesson, ADAMW_DEFAULTS, options));
   const values = new Map<string, Float32Array>();
   for (const { name, shape } of trainables) {
     values.set(name, await loadTensor({ name, shape, ...checkpoint.parameters.get(name)! }));
@@ -148,7 +160,11 @@ async function measureAdamw({ config, checkpoint }: Subject): Promise<{ createSe
   values.clear();
   const stepSeconds = await fastestOf(RUNS, () => trainer.run(state, [stepFeeds()], [FULL_RATE]));
   await trainer.dispose();
-  return { createSeconds, stepSeconds };
+  return { createSeconds, stepSeconds, estimatedBytes };
+}
+
+function estimateFor(lesson: Lesson, options: CompileOptions): number {
+  return stepsBytes(estimateSteps(lesson, ADAMW_DEFAULTS, options));
 }
 
 function trainable(trainables: Trainable[], name: string, shape: readonly number[]): Value {
@@ -203,13 +219,15 @@ function printTable(results: Readonly<Record<CaseName, Measurement>>): void {
   printCase('All weights with AdamW on the host', adamw, 3 * FORWARD_FLOP);
 }
 
-function printCase(title: string, { stepSeconds, peakFlops, createSeconds, peakBytes }: Measurement, flop: number) {
+function printCase(title: string, measurement: Measurement, flop: number): void {
+  const { stepSeconds, peakFlops, createSeconds, peakBytes, estimatedBytes } = measurement;
   const share = `${((100 * flop) / stepSeconds / peakFlops).toFixed(0)} % of ${(peakFlops / 1e9).toFixed(0)} GFLOP/s`;
   console.log(`\n${title}`);
   console.log(`  seconds per step             ${stepSeconds.toFixed(2)}`);
   console.log(`  matrix-product peak share    ${share}, for ${(flop / 1e12).toFixed(2)} TFLOP per step`);
   console.log(`  session creation             ${createSeconds.toFixed(2)} s`);
-  console.log(`  peak memory                  ${(peakBytes / 2 ** 30).toFixed(2)} GiB`);
+  const estimated = estimatedBytes === undefined ? '' : `, estimated ${gibibytes(estimatedBytes)}`;
+  console.log(`  peak memory                  ${gibibytes(peakBytes)}${estimated}`);
 }
 
 function printRatios({ stepSeconds }: Measurement, forward: Measurement): void {

@@ -26,6 +26,8 @@ export interface TrainFlags {
   readonly conditioningImages: string | undefined;
   readonly device: DeviceName;
   readonly threads: number | undefined;
+  /** A lesson that is estimated to take more is refused; what is free, by default. */
+  readonly memoryLimitBytes: number | undefined;
   /** Whether to go on from the newest checkpoint in `out`. */
   readonly isResumed: boolean;
   /** Only what was given; `completeSettings` fills in the rest. */
@@ -146,6 +148,7 @@ export const TRAIN_USAGE = `Usage: npm run train -- --method NAME --model FOLDER
   --from-checkpoint STEP             with --out alone: saves what the lesson had learned by then; a step, or latest
   --device NAME                      ${DEVICE_NAMES.join(', ')} (auto)
   --threads N                        threads of one operator (all cores)
+  --memory-limit GIB                 refuses a lesson that will take more (what is free)
 ${SETTING_NAMES.map(usageLine).join('\n')}`;
 
 const texts = { type: 'string' } as const;
@@ -160,6 +163,7 @@ const OWN_OPTIONS = {
   'resume-from-checkpoint': texts,
   device: texts,
   threads: texts,
+  'memory-limit': texts,
 } as const;
 type OptionValues = Readonly<Record<string, string | boolean | undefined>>;
 
@@ -177,6 +181,7 @@ export function parseTrainFlags(args: string[]): TrainFlags {
     conditioningImages: folder('conditioning-images'),
     device: parseName('device', String(values['device'] ?? 'auto'), DEVICE_NAMES),
     threads: values['threads'] === undefined ? undefined : parseCount('threads', String(values['threads'])),
+    memoryLimitBytes: parseGibibytes('memory-limit', values['memory-limit']),
     isResumed:
       parseName('resume-from-checkpoint', String(values['resume-from-checkpoint'] ?? 'none'), RESUME_NAMES) ===
       'latest',
@@ -217,6 +222,13 @@ function parseCount(name: string, value: string): number {
   const number = parseNumber(value);
   if (!Number.isInteger(number) || number < 1) throw wrong(name, 'a whole number above 0', value);
   return number;
+}
+
+function parseGibibytes(name: string, value: OptionValues[string]): number | undefined {
+  if (value === undefined) return undefined;
+  const number = parseNumber(String(value));
+  if (!(number > 0)) throw wrong(name, 'a number of GiB above 0', value);
+  return number * 2 ** 30;
 }
 
 /** NaN for what is no number, which every rule refuses. */

@@ -1,7 +1,7 @@
 /** Networks that learn from nothing, from a folder of captioned pictures: a VAE, or a UNet with its text encoder. */
 import { join } from 'node:path';
 import { UserError } from '../../shared/errors.ts';
-import type { ModelFolder } from '../diffusion/model-folder.ts';
+import type { ModelFolder, TextEncoderFolder } from '../diffusion/model-folder.ts';
 import { alphasCumprod } from '../diffusion/schedulers/noise-schedule.ts';
 import { loadTokenizer } from '../diffusion/tokenizer.ts';
 import { VaeCodec } from '../diffusion/vae-codec.ts';
@@ -27,6 +27,7 @@ import { type Conditions, stepFeeds, stepGenerator } from '../training/samples.t
 import { saveModelFolder } from '../training/save-network.ts';
 import type { SettingsOf } from '../training/settings.ts';
 import { isQuietAtFirst, learnedNames, textToImageLesson } from '../training/text-to-image-lesson.ts';
+import type { Lesson } from '../training/trainer.ts';
 import { KL_WEIGHT, vaeLesson } from '../training/vae-lesson.ts';
 import { vaeStepFeeds } from '../training/vae-samples.ts';
 import { openViewer } from './lesson-view.ts';
@@ -57,6 +58,35 @@ export async function planFromScratch(request: ScratchRequest): Promise<Prepared
   };
 }
 
+/**
+ * What a lesson from nothing computes.
+ * @throws UserError if the model does not fit
+ */
+export function scratchLesson({ model, settings }: Pick<ScratchRequest, 'model' | 'settings'>): Lesson {
+  const { component, resolution: side, useEma: hasEma, gradientCheckpointing: isRecomputed } = settings;
+  const batch = batchOf(settings);
+  if (component === 'vae') {
+    return { ...vaeLesson({ vae: model.vae.config, batch, side, klWeight: KL_WEIGHT }), hasEma, isRecomputed };
+  }
+  const { config } = onlyEncoder(model);
+  const { vaeScaleFactor } = model.vae.config;
+  const options = {
+    unet: model.unet.config,
+    target: targetOf(model),
+    batch,
+    latentSide: side / vaeScaleFactor,
+    tokens: config.maxPositionEmbeddings,
+    vaeScaleFactor,
+    hasMask: false,
+  };
+  return { ...textToImageLesson(options, config), hasEma, isRecomputed };
+}
+
+function onlyEncoder({ textEncoders: [encoder, second] }: ModelFolder): TextEncoderFolder {
+  if (encoder && !second) return encoder;
+  throw new UserError('Cannot train from scratch: the model must have one text encoder, got an SDXL model');
+}
+
 type ScratchPlan = Pick<PreparedLesson, 'lesson' | 'loadInitial' | 'feeds' | 'viewer' | 'save' | 'close'>;
 
 /** Pictures that a step may choose from. */
@@ -68,10 +98,10 @@ function planVae(request: ScratchRequest, folder: CaptionedFolder): ScratchPlan 
     throw new UserError('Cannot train a VAE: it makes no pictures of prompts, got a --validation-prompt');
   }
   const { config } = model.vae;
-  const { resolution: side, useEma: hasEma, gradientCheckpointing: isRecomputed } = settings;
+  const { resolution: side } = settings;
   const batch = batchOf(settings);
   const latentSide = side / config.vaeScaleFactor;
-  const lesson = { ...vaeLesson({ vae: config, batch, side, klWeight: KL_WEIGHT }), hasEma, isRecomputed };
+  const lesson = scratchLesson(request);
   const pictures = picturePool({
     make: async (index) => (await folder.read(index % folder.files.length)).bitmap,
     poolSize: Math.min(POOL_SIZE, folder.files.length),
@@ -127,18 +157,13 @@ function imageOf(photo: Photo): Tensor {
 
 async function planTextToImage(request: ScratchRequest, folder: CaptionedFolder): Promise<ScratchPlan> {
   const { model, settings, seed } = request;
-  const [encoder, second] = model.textEncoders;
-  if (!encoder || second) {
-    throw new UserError('Cannot train from scratch: the model must have one text encoder, got an SDXL model');
-  }
+  const encoder = onlyEncoder(model);
   const target = targetOf(model);
   const batch = batchOf(settings);
   const tokens = encoder.config.maxPositionEmbeddings;
   const { vaeScaleFactor, latentChannels } = model.vae.config;
   const latentSide = settings.resolution / vaeScaleFactor;
-  const options = { unet: model.unet.config, target, batch, latentSide, tokens, vaeScaleFactor, hasMask: false };
-  const { useEma: hasEma, gradientCheckpointing: isRecomputed } = settings;
-  const lesson = { ...textToImageLesson(options, encoder.config), hasEma, isRecomputed };
+  const lesson = scratchLesson(request);
   const tokenizer = await loadTokenizer(encoder.tokenizerFolder);
   const idsOf = (prompt: string): Conditions => {
     const data = BigInt64Array.from(tokenizer.encode(prompt).inputIds, BigInt);

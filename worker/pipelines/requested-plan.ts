@@ -8,13 +8,13 @@ import { batchOf, type TrainRequest, targetOf } from './train-request.ts';
  * The plan of a request's lesson.
  * @throws UserError if method, settings and model do not fit
  */
-export function requestedPlan(
+export async function requestedPlan(
   { model, settings, seed }: Pick<TrainRequest, 'model' | 'settings' | 'seed'>,
   { hasPrior, hasMask }: { hasPrior: boolean; hasMask: boolean },
 ): Promise<LessonPlan> {
   const { vaeScaleFactor } = model.vae.config;
   const isOutputPreserved = hasPrior && 'diffOutputPreservation' in settings && settings.diffOutputPreservation;
-  return planLesson(settings, {
+  const plan = await planLesson(settings, {
     model,
     seed,
     lesson: {
@@ -29,6 +29,7 @@ export function requestedPlan(
       textEncoders: textEncodersOf(model, settings),
     },
   });
+  return { ...plan, lesson: { ...plan.lesson, isRecomputed: settings.gradientCheckpointing } };
 }
 
 /** A rate and a decay of its own for the text encoder: at the UNet's rate it forgets words within a lesson. */

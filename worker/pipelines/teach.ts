@@ -1,14 +1,13 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { elementCount } from '../runtime/element-count.ts';
-import { createTrainer } from '../training/create-trainer.ts';
+import { createTrainer, learningCount } from '../training/create-trainer.ts';
 import { checkpointFolderOf } from '../training/lesson-folder.ts';
 import { type LessonReport, reportOf, saveReport } from '../training/lesson-report.ts';
 import { modelKey } from '../training/model-key.ts';
 import { initialState, type StepFeeds, type TrainerState, trainedTensors } from '../training/trainer.ts';
 import type { LessonPlan } from './lesson-plans.ts';
 import type { LessonViewer } from './lesson-viewer.ts';
-import { signalOf, type TrainRequest } from './train-request.ts';
+import { adamwOf, signalOf, type TrainRequest } from './train-request.ts';
 import { type LessonEvent, watchLesson } from './watched-lesson.ts';
 
 /** A lesson with all that it sees. */
@@ -33,14 +32,10 @@ export async function* teach(
 ): AsyncGenerator<LessonEvent, LessonReport> {
   const { model, settings, seed, out } = request;
   const { lesson, checkpoints, save, prompt, pictureCount, feeds, key, viewer } = prepared;
-  const count = lesson.trainables.reduce((sum, { shape }) => sum + elementCount(shape), 0);
-  request.onMessage(`${count.toLocaleString('en-US')} parameters learn from ${pictureCount} pictures`);
-  const adamw = { beta1: settings.adamBeta1, beta2: settings.adamBeta2, epsilon: settings.adamEpsilon };
-  const trainer = await createTrainer(
-    lesson,
-    { ...adamw, weightDecay: settings.adamWeightDecay, maxGradNorm: settings.maxGradNorm },
-    { ...request.session, checkpoints },
+  request.onMessage(
+    `${learningCount(lesson.trainables).toLocaleString('en-US')} parameters learn from ${pictureCount} pictures`,
   );
+  const trainer = await createTrainer(lesson, adamwOf(settings), { ...request.session, checkpoints });
   const identity = { model: model.folder, settings, seed, instancePrompt: prompt };
   try {
     const { state, journal } = yield* watchLesson({

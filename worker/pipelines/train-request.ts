@@ -2,6 +2,7 @@ import { UserError } from '../../shared/errors.ts';
 import type { ModelFolder } from '../diffusion/model-folder.ts';
 import { solverSettings } from '../diffusion/schedulers/scheduler-config.ts';
 import type { SessionOptions } from '../runtime/session.ts';
+import type { AdamwOptions } from '../training/adamw.ts';
 import type { LossTarget } from '../training/diffusion-loss.ts';
 import type { TrainingSettings } from '../training/settings.ts';
 
@@ -19,6 +20,8 @@ export interface TrainRequest {
   /** Folder of class pictures that lessons share. */
   readonly classImageCache: string;
   readonly session: SessionOptions;
+  /** A lesson that is estimated to take more is refused; what is free, by default. */
+  readonly memoryLimitBytes?: number | undefined;
   /** Ends the lesson early with what has been learned as its result. */
   readonly stop?: AbortSignal | undefined;
   /** Ends the lesson early without a result; it can go on from there. */
@@ -30,6 +33,22 @@ export interface TrainRequest {
 /** Aborted when the lesson is to end early, with a result or without. */
 export function signalOf({ stop, pause }: Pick<TrainRequest, 'stop' | 'pause'>): AbortSignal {
   return AbortSignal.any([stop, pause].filter((signal) => signal !== undefined));
+}
+
+export function adamwOf(settings: TrainingSettings): AdamwOptions {
+  const {
+    adamBeta1: beta1,
+    adamBeta2: beta2,
+    adamEpsilon: epsilon,
+    adamWeightDecay: weightDecay,
+    maxGradNorm,
+  } = settings;
+  return { beta1, beta2, epsilon, weightDecay, maxGradNorm };
+}
+
+/** Whether the class is shown beside the subject, so that a batch is twice as large. */
+export function isClassKept(settings: TrainingSettings): boolean {
+  return 'withPriorPreservation' in settings && (settings.withPriorPreservation || settings.diffOutputPreservation);
 }
 
 /** Accumulated passes are one larger batch: the mean over both is the same. */

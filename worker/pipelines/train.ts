@@ -10,10 +10,11 @@ import { type SampleOptions, stepFeeds } from '../training/samples.ts';
 import type { TrainingSettings } from '../training/settings.ts';
 import { planFromScratch } from './from-scratch.ts';
 import { type LessonExamples, type PriorOptions, prepareExamples } from './lesson-examples.ts';
+import { checkMemory } from './lesson-memory.ts';
 import { openViewer } from './lesson-view.ts';
 import { requestedPlan } from './requested-plan.ts';
 import { lessonKey, type PreparedLesson, teach } from './teach.ts';
-import { batchOf, signalOf, type TrainRequest, targetOf } from './train-request.ts';
+import { batchOf, isClassKept, signalOf, type TrainRequest, targetOf } from './train-request.ts';
 import type { LessonEvent } from './watched-lesson.ts';
 
 export type { TrainRequest } from './train-request.ts';
@@ -27,6 +28,7 @@ export async function* train(request: TrainRequest): AsyncGenerator<LessonEvent,
   const { model, settings, seed } = request;
   refuseUnsupported(settings);
   await openLessonFolder(request.out, request);
+  await checkMemory(request);
   const signal = signalOf(request);
   let prepared: PreparedLesson;
   try {
@@ -63,7 +65,6 @@ async function* prepare(request: TrainRequest, signal: AbortSignal): AsyncGenera
   };
   return {
     ...plan,
-    lesson: { ...plan.lesson, isRecomputed: settings.gradientCheckpointing },
     prompt,
     pictureCount: examples.instances.length,
     viewer: openViewer(request, { apply: plan.apply, instances: examples.instances, instancePrompt: prompt }),
@@ -78,9 +79,8 @@ function refuseUnsupported(settings: TrainingSettings): void {
 }
 
 function priorOf({ settings, classImages, classImageCache }: TrainRequest): PriorOptions | undefined {
-  if (!('withPriorPreservation' in settings)) return undefined;
-  const { withPriorPreservation, diffOutputPreservation, numClassImages } = settings;
-  if (!withPriorPreservation && !diffOutputPreservation) return undefined;
+  if (!('withPriorPreservation' in settings) || !isClassKept(settings)) return undefined;
+  const { diffOutputPreservation, numClassImages } = settings;
   const pictures = { numClassImages, classImages, cacheFolder: classImageCache };
   const prompt = settings.classPrompt ?? classPrompt(settings.classNoun!);
   return { classPrompt: prompt, pictures: diffOutputPreservation ? undefined : pictures };

@@ -3,6 +3,7 @@ import { cudaRules } from '../graph/cuda-rules.ts';
 import type { SymbolValues } from '../graph/dim.ts';
 import { type LoopDescription, lowerLoop } from '../graph/loop.ts';
 import { type LoweringOptions, type LowerRules, lowerGraph, type StoredParameter } from '../graph/lowering.ts';
+import type { OnnxGraph } from '../graph/onnx-graph.ts';
 import { encodeOnnxModel } from '../graph/onnx-model.ts';
 import { portableRules } from '../graph/portable-rules.ts';
 import type { Value } from '../graph/value.ts';
@@ -27,16 +28,26 @@ export interface CompileOptions extends SessionOptions {
   readonly lowering?: LoweringName;
 }
 
-/** Makes a session that runs a step several times: see lowerLoop for its inputs and outputs. */
-export async function compileLoop(description: LoopDescription, options: CompileOptions): Promise<Session> {
-  const { rules, lowering, session } = splitOptions(options);
-  return createSession(encodeOnnxModel(lowerLoop(description, rules, lowering)), session);
+/** Lowers a step that is run several times for a device: see lowerLoop for inputs and outputs. */
+export function lowerLoopFor(description: LoopDescription, options: CompileOptions): OnnxGraph {
+  const { rules, lowering } = splitOptions(options);
+  return lowerLoop(description, rules, lowering);
+}
+
+/** Lowers named outputs of a description for a device. */
+export function lowerFor(outputs: Readonly<Record<string, Value>>, options: CompileOptions): OnnxGraph {
+  const { rules, lowering } = splitOptions(options);
+  return lowerGraph(outputs, rules, lowering);
 }
 
 /** Makes a session that computes named outputs of a description with the weights where they lie on disk. */
-export async function compile(outputs: Readonly<Record<string, Value>>, options: CompileOptions): Promise<Session> {
-  const { rules, lowering, session } = splitOptions(options);
-  return createSession(encodeOnnxModel(lowerGraph(outputs, rules, lowering)), session);
+export function compile(outputs: Readonly<Record<string, Value>>, options: CompileOptions): Promise<Session> {
+  return openSession(lowerFor(outputs, options), options);
+}
+
+/** Makes a session that runs a lowered graph. */
+export async function openSession(graph: OnnxGraph, options: CompileOptions): Promise<Session> {
+  return createSession(encodeOnnxModel(graph), splitOptions(options).session);
 }
 
 function splitOptions(options: CompileOptions): {

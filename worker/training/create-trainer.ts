@@ -12,7 +12,18 @@ const LOOP_LIMIT = 2 ** 26;
 
 /** Makes what takes a lesson's steps on a device; must be disposed of. */
 export function createTrainer(lesson: Lesson, adamw: AdamwOptions, options: CompileOptions): Promise<LessonTrainer> {
-  const count = lesson.trainables.reduce((sum, { shape }) => sum + elementCount(shape), 0);
-  const kind = options.device === 'cpu' && count > LOOP_LIMIT ? HostTrainer : Trainer;
-  return kind.create(lesson, adamw, options);
+  return trainerOf(lesson, options).create(lesson, adamw, options);
+}
+
+/** What createTrainer makes. */
+export function trainerOf(
+  { trainables }: Pick<Lesson, 'trainables'>,
+  { device }: Pick<CompileOptions, 'device'>,
+): typeof Trainer | typeof HostTrainer {
+  return device === 'cpu' && learningCount(trainables) > LOOP_LIMIT ? HostTrainer : Trainer;
+}
+
+/** Numbers that learn. */
+export function learningCount(trainables: Lesson['trainables']): number {
+  return trainables.reduce((sum, { shape }) => sum + elementCount(shape), 0);
 }

@@ -1,8 +1,9 @@
 import { gradients } from '../graph/gradient.ts';
+import type { OnnxGraph } from '../graph/onnx-graph.ts';
 import { input } from '../graph/operators.ts';
 import { rewrite } from '../graph/rewrite.ts';
 import type { Value } from '../graph/value.ts';
-import { type CompileOptions, compile } from '../runtime/compile.ts';
+import { type CompileOptions, lowerFor, openSession } from '../runtime/compile.ts';
 import { elementCount } from '../runtime/element-count.ts';
 import { float32Tensor, type Session, type Tensor } from '../runtime/session.ts';
 import { type AdamwOptions, EMA_NAME, type Segment, segmentsOf, type Trainable } from './adamw.ts';
@@ -39,8 +40,13 @@ export class HostTrainer implements LessonTrainer {
     this.#gradients = new Float32Array(this.#places.at(-1)?.end ?? 0);
   }
 
+  /** The graph that a trainer runs. */
+  static lower(lesson: Lesson, _adamw: AdamwOptions, options: CompileOptions): OnnxGraph {
+    return lowerFor(describeStep(lesson), options);
+  }
+
   static async create(lesson: Lesson, adamw: AdamwOptions, options: CompileOptions): Promise<HostTrainer> {
-    return new HostTrainer(await compile(describeStep(lesson), options), lesson, adamw);
+    return new HostTrainer(await openSession(HostTrainer.lower(lesson, adamw, options), options), lesson, adamw);
   }
 
   /** The vectors of `state` stay and get new values. */

@@ -1,7 +1,8 @@
 import { gradients } from '../graph/gradient.ts';
 import { loopNames } from '../graph/loop.ts';
+import type { OnnxGraph } from '../graph/onnx-graph.ts';
 import type { Value } from '../graph/value.ts';
-import { type CompileOptions, compileLoop } from '../runtime/compile.ts';
+import { type CompileOptions, lowerLoopFor, openSession } from '../runtime/compile.ts';
 import { elementCount } from '../runtime/element-count.ts';
 import { float32Tensor, int64Tensor, type Session, type Tensor } from '../runtime/session.ts';
 import {
@@ -108,7 +109,8 @@ export class Trainer implements LessonTrainer {
     this.#adamw = adamw;
   }
 
-  static async create(lesson: Lesson, adamw: AdamwOptions, options: CompileOptions): Promise<Trainer> {
+  /** The graph that a trainer runs. */
+  static lower(lesson: Lesson, adamw: AdamwOptions, options: CompileOptions): OnnxGraph {
     const { trainables, loss, perStep, reported } = lesson;
     const learned = trainables.map(({ value }) => value);
     const slopes = gradients(loss, learned, { isRecomputed: lesson.isRecomputed });
@@ -117,8 +119,11 @@ export class Trainer implements LessonTrainer {
       hasEma: lesson.hasEma ?? false,
       reported: { loss, ...reported },
     });
-    const session = await compileLoop({ ...optimizer, perStep: [...perStep, ...optimizer.perStep] }, options);
-    return new Trainer(session, lesson, adamw);
+    return lowerLoopFor({ ...optimizer, perStep: [...perStep, ...optimizer.perStep] }, options);
+  }
+
+  static async create(lesson: Lesson, adamw: AdamwOptions, options: CompileOptions): Promise<Trainer> {
+    return new Trainer(await openSession(Trainer.lower(lesson, adamw, options), options), lesson, adamw);
   }
 
   async run(state: TrainerState, steps: readonly StepFeeds[], learningRates: readonly number[]): Promise<StepReport[]> {

@@ -106,7 +106,7 @@ function slope(x: Value, axis: 2 | 3): Value {
 }
 
 /** |d| is 2·relu(d) - d. */
-function meanAbsolute(difference: Value): Value {
+export function meanAbsolute(difference: Value): Value {
   return meanOf(sub(mul(number(2), relu(difference)), difference));
 }
 

@@ -4,7 +4,9 @@ import { expect, test } from 'vitest';
 import { loadTokenizer } from '../../../worker/diffusion/tokenizer.ts';
 import { POCKET_FOLDER } from '../../../worker/pocket/folder.ts';
 import { makePart, PART_NAMES } from '../../../worker/pocket/making/parts.ts';
-import { rememberingTokenizer, trainingCaption } from '../../../worker/pocket/making/prompts.ts';
+import { rememberingTokenizer, repaintedCaption, trainingCaption } from '../../../worker/pocket/making/prompts.ts';
+import { trainingScene } from '../../../worker/pocket/making/scenes.ts';
+import { COLORS, PATTERNS } from '../../../worker/pocket/renderer/world.ts';
 import { loadTensor, readSafetensorsHeader } from '../../../worker/runtime/safetensors.ts';
 import { temporaryFolder } from '../../support/tiny-models.ts';
 
@@ -53,6 +55,34 @@ test('a part goes on from the float16 weights that are saved, and a second run f
   expect(losses).toHaveLength(2);
 });
 
+test('the part of the decoder moves the decoder and leaves the encoder and its scaling factor bit for bit', async () => {
+  const root = await temporaryFolder();
+  const [folder, shipped] = [join(root, 'family'), join(POCKET_FOLDER, 'model', 'vae')];
+  await cp(shipped, join(folder, 'model', 'vae'), { recursive: true });
+  const losses: number[] = [];
+  const steps = await makePart('vae-decoder', {
+    folder,
+    workFolder: join(root, 'work'),
+    seed: 1,
+    minutes: undefined,
+    steps: 2,
+    goesOn: false,
+    session: { device: 'cpu', threads: 1 },
+    onMessage: () => undefined,
+    onProgress: ({ reports }) => losses.push(...reports.map(({ loss }) => loss)),
+  });
+  expect(steps).toBe(2);
+  expect(losses[0]).toBeLessThan(0.4);
+  const made = join(folder, 'model', 'vae');
+  const [before, after] = await Promise.all([shipped, made].map(loadWeights));
+  expect([...after!.keys()]).toEqual([...before!.keys()]);
+  for (const [name, values] of before!) {
+    if (/^(encoder|quant_conv)\./.test(name)) expect(after!.get(name), name).toEqual(values);
+  }
+  expect(after!.get('decoder.conv_in.weight')).not.toEqual(before!.get('decoder.conv_in.weight'));
+  expect(await readConfig(made)).toEqual(await readConfig(shipped));
+});
+
 test('an unknown part is refused', () => {
   expect(() => makePart('none', {} as never)).toThrow(`must be one of ${PART_NAMES}, got none`);
 });
@@ -65,5 +95,17 @@ test('captions are encoded word by word as the tokenizer encodes them whole, and
     const encoded = tokenizer.encode(caption);
     expect([...idsOf(caption)].map(Number), caption).toEqual(encoded.inputIds);
     expect(encoded.truncated).toBe('');
+  }
+});
+
+test('captions of repainted pictures name neither a colour nor a pattern but their noun', () => {
+  for (let i = 0; i < 300; i++) {
+    const words = repaintedCaption(i, 7 * i).split(/[ ,]+/);
+    // Plain backgrounds have colours of their own.
+    const { noun, background } = trainingScene(i).described;
+    expect(words).toContain(noun);
+    // A template may call the photo plain.
+    const named = [...COLORS, ...PATTERNS.slice(1)].filter((word) => words.includes(word));
+    if (background !== 'plain') expect(named).toEqual([]);
   }
 });

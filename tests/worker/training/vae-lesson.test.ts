@@ -8,6 +8,7 @@ import { RandomGenerator } from '../../../worker/runtime/random.ts';
 import { float32Tensor, type Tensor } from '../../../worker/runtime/session.ts';
 import { freshWeights } from '../../../worker/training/fresh-weights.ts';
 import { initialState, Trainer } from '../../../worker/training/trainer.ts';
+import { blockMeans } from '../../../worker/training/vae-decoder-lesson.ts';
 import { klDivergence, posterior, reconstructionLoss, vaeLesson } from '../../../worker/training/vae-lesson.ts';
 import { vaeStepFeeds } from '../../../worker/training/vae-samples.ts';
 import { goldenStream } from '../../support/golden.ts';
@@ -82,6 +83,19 @@ test('log variances stay within bounds, beyond which they have no gradient', asy
     true,
     false,
   ]);
+});
+
+test('means of blocks are those of the pixels in them, counted out in float64', async () => {
+  const x = goldenStream('blocks', 2 * 3 * 4 * 6);
+  const shape = [2, 3, 4, 6] as const;
+  const means = blockMeans(input('x', { shape, dtype: 'float32' }), 2);
+  const results = await evaluate({ means }, { x: float32Tensor(Float32Array.from(x), shape) });
+  const expected = Array.from({ length: 36 }, (_, i) => {
+    const [plane, y, left] = [Math.floor(i / 6), 2 * (Math.floor(i / 3) % 2), 2 * (i % 3)];
+    const at = (dy: number, dx: number) => x[plane * 24 + (y + dy) * 6 + left + dx]!;
+    return (at(0, 0) + at(0, 1) + at(1, 0) + at(1, 1)) / 4;
+  });
+  for (const [i, value] of floats(results['means']).entries()) expect(value).toBeCloseTo(expected[i]!, 6);
 });
 
 const VAE = parseVaeConfig({

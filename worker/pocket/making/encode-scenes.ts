@@ -9,8 +9,11 @@ import { trainingPicture } from './scenes.ts';
 /** Pictures that are encoded together. */
 export const ENCODED_TOGETHER = 16;
 
-/** Opens a VAE that encodes the family's training pictures; must be disposed of. */
-export async function openSceneEncoder(folder: string, session: SessionOptions) {
+/** The picture of an index, RGB. */
+export type DrawPicture = (index: number) => Promise<Bitmap>;
+
+/** Opens a VAE that encodes the family's training pictures, or those that `draw` makes; must be disposed of. */
+export async function openSceneEncoder(folder: string, session: SessionOptions, draw: DrawPicture = trainingPicture) {
   const vae: NetworkFolder<VaeConfig> = await openNetwork(folder, vaeClass);
   const codec = new VaeCodec(vae, { ...session, dtype: 'float32' });
   return {
@@ -18,7 +21,7 @@ export async function openSceneEncoder(folder: string, session: SessionOptions) 
     /** Means and log variances of the pictures from `first` to before `end`, [N, 2·latentChannels, H, W]. */
     moments: async (first: number, end: number) => {
       const indices = Array.from({ length: end - first }, (_, i) => first + i);
-      const pictures = await Promise.all(indices.map(trainingPicture));
+      const pictures = await Promise.all(indices.map(draw));
       const { data, dims } = await codec.encodeMoments(imageOf(pictures));
       return { data: data as Float32Array, dims };
     },

@@ -2,7 +2,9 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openModelFolder } from '../../diffusion/model-folder.ts';
+import { readJsonFile } from '../../diffusion/network-folder.ts';
 import { loadTokenizer } from '../../diffusion/tokenizer.ts';
+import { parseVaeConfig } from '../../networks/vae.ts';
 import { loadTensor } from '../../runtime/safetensors.ts';
 import type { SessionOptions } from '../../runtime/session.ts';
 import { findComponentWeights } from '../../runtime/weight-files.ts';
@@ -13,11 +15,12 @@ import { CONTROL_MAPS, type ControlMapKind } from '../renderer/control-maps.ts';
 import { basePart } from './base-part.ts';
 import { MODEL_INDEX_JSON, SCHEDULER_JSON, textEncoderJson, UNET_JSON, VAE_JSON } from './configs.ts';
 import { CONTROL_CLASSES, type ControlNetwork, controlJson, controlPart } from './control-part.ts';
-import { openSceneLatents } from './latents.ts';
+import { openRepaintedLatents, openSceneLatents } from './latents.ts';
 import { openPromptEmbedder } from './prompt-embedder.ts';
 import { type PartLesson, runPart, type Weights } from './run-part.ts';
 import { saveJson, savePart } from './save-part.ts';
 import { measureScalingFactor } from './scaling-factor.ts';
+import { vaeDecoderPart } from './vae-decoder-part.ts';
 import { vaePart } from './vae-part.ts';
 
 export interface MakingOptions {
@@ -46,6 +49,7 @@ const controlParts = [
 
 const parts = new Map<string, MakePart>([
   ['vae', makeVae],
+  ['vae-decoder', makeVaeDecoder],
   ['base', makeBase],
   ...controlParts.map(([network, map]): [string, MakePart] => [
     `${network}-${map}`,
@@ -84,15 +88,36 @@ async function makeVae(options: MakingOptions): Promise<number> {
   return steps;
 }
 
+/** Only the decoder learns: encoder and scaling factor are written as they were read. */
+async function makeVaeDecoder(options: MakingOptions): Promise<number> {
+  const folder = join(options.folder, 'model', 'vae');
+  const saved = await findComponentWeights(folder);
+  const start = await loadWeights(folder);
+  const { scalingFactor } = parseVaeConfig(await readJsonFile(join(folder, 'config.json')));
+  const [latents, repainted] = [await openLatents(options), await openRepaintedLatents(latentOptions(options))];
+  try {
+    const part = vaeDecoderPart({ ...options, start, latents, repainted, scalingFactor });
+    const { trained, steps } = await run('vae-decoder', part, options);
+    const config = { ...VAE_JSON, scaling_factor: scalingFactor };
+    const target = { folder, className: 'AutoencoderKL', config } as const;
+    await savePart(target, [...saved.tensors.values()], new Map([...start, ...trained]));
+    return steps;
+  } finally {
+    await latents.close();
+    await repainted.close();
+  }
+}
+
 async function makeBase(options: MakingOptions): Promise<number> {
   const model = join(options.folder, 'model');
   const folders = { unet: join(model, 'unet'), textEncoder: join(model, 'text_encoder') };
   const tokenizer = await loadTokenizer(join(model, 'tokenizer'));
-  const latents = await openLatents(options);
+  const [latents, repainted] = [await openLatents(options), await openRepaintedLatents(latentOptions(options))];
   try {
     const part = basePart({
       ...options,
       latents,
+      repainted,
       tokenizer,
       start: options.goesOn ? await loadBase(folders) : undefined,
     });
@@ -111,6 +136,7 @@ async function makeBase(options: MakingOptions): Promise<number> {
     return steps;
   } finally {
     await latents.close();
+    await repainted.close();
   }
 }
 
@@ -158,8 +184,12 @@ async function makeControl(
   }
 }
 
-function openLatents({ folder, workFolder, session }: MakingOptions) {
-  return openSceneLatents({ vaeFolder: join(folder, 'model', 'vae'), workFolder, session });
+function openLatents(options: MakingOptions) {
+  return openSceneLatents(latentOptions(options));
+}
+
+function latentOptions({ folder, workFolder, session }: MakingOptions) {
+  return { vaeFolder: join(folder, 'model', 'vae'), workFolder, session };
 }
 
 function run(name: string, part: PartLesson, { workFolder, ...options }: MakingOptions) {

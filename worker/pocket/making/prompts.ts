@@ -8,6 +8,12 @@ export function trainingCaption(index: number, wording: number): string {
   return writeCaption(trainingScene(index).described, randomChoices(wording));
 }
 
+/** A caption of a repainted training picture, which has neither colour nor pattern that a caption could name. */
+export function repaintedCaption(index: number, wording: number): string {
+  const { color, ...described } = trainingScene(index).described;
+  return writeCaption({ ...described, pattern: 'plain' }, randomChoices(wording));
+}
+
 /**
  * Encodes the world's captions to ids, `maxLength` of each, remembering words: CLIP's words are encoded each for itself, and
  * a lesson asks for thousands of captions in a minute.

@@ -1,4 +1,6 @@
 import type { Bitmap } from '../../diffusion/resize.ts';
+import { repainted } from '../renderer/palette.ts';
+import { randomChoices } from '../renderer/random-choices.ts';
 import { renderScene } from '../renderer/render-scene.ts';
 import { describeScene, type SceneDescription } from '../renderer/scene.ts';
 import { SIDE } from '../renderer/world.ts';
@@ -12,7 +14,21 @@ export function trainingScene(index: number): SceneDescription {
 }
 
 /** Its picture, RGB. */
-export async function trainingPicture(index: number): Promise<Bitmap> {
-  const { pixels } = await renderScene(trainingScene(index));
+export function trainingPicture(index: number): Promise<Bitmap> {
+  return bitmapOf(trainingScene(index));
+}
+
+/**
+ * The training scene of an index in colours that no caption names. A VAE must keep every colour, or what a lesson teaches
+ * turns into the nearest of the ten.
+ */
+export function repaintedPicture(index: number): Promise<Bitmap> {
+  const scene = trainingScene(index);
+  const palette = repainted(randomChoices(FIRST_TRAINING_SEED + index));
+  return bitmapOf({ ...scene, appearance: { ...scene.appearance, palette } });
+}
+
+async function bitmapOf(scene: SceneDescription): Promise<Bitmap> {
+  const { pixels } = await renderScene(scene);
   return { bytes: pixels, channels: 3, width: SIDE, height: SIDE };
 }

@@ -35,8 +35,11 @@ const SAID = { color: 0.85, pattern: 0.85, background: 0.8 };
 /** Textual inversion learns from these templates, so the text encoder must have read their words. */
 const TEMPLATE_SHARE = 0.12;
 
+/** A thing of a colour that has no name is described without one. */
+export type Captioned = Omit<Described, 'color'> & Partial<Pick<Described, 'color'>>;
+
 /** Writes a caption in one of several wordings, each of which leaves something out now and then. */
-export function writeCaption(described: Described, random: RandomChoices): string {
+export function writeCaption(described: Captioned, random: RandomChoices): string {
   const subject = nameSubject(described, random);
   const place = placeOf(described);
   const isTemplate = random.chance(TEMPLATE_SHARE);
@@ -63,9 +66,9 @@ export function plainPrompt({ noun, ...said }: Pick<Described, 'noun'> & Partial
   return ['a photo of', withArticle(words), where].filter((word) => word !== undefined).join(' ');
 }
 
-function nameSubject({ noun, color, pattern }: Described, random: RandomChoices): string {
+function nameSubject({ noun, color, pattern }: Captioned, random: RandomChoices): string {
   const adjectives = [
-    ...(random.chance(SAID.color) ? [color] : []),
+    ...(color !== undefined && random.chance(SAID.color) ? [color] : []),
     ...(pattern !== 'plain' && random.chance(SAID.pattern) ? [pattern] : []),
   ];
   if (random.chance(0.2)) adjectives.reverse();

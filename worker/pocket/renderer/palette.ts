@@ -1,4 +1,5 @@
 import { INK } from './part.ts';
+import type { RandomChoices } from './random-choices.ts';
 import type { Color, Palette } from './world.ts';
 
 const BODY: { readonly [C in Color]: string } = {
@@ -23,6 +24,21 @@ export function paletteOf(color: Color): Palette {
 /** @param body  #rrggbb */
 export function palette(body: string, contrast: string): Palette {
   return { body, contrast, shade: blend(body, INK, 0.28), tint: blend(body, '#ffffff', 0.4) };
+}
+
+/** Any colours at all; shade and tint are now and then no neighbours of the body, as on a bag with pockets of another colour. */
+export function repainted(random: RandomChoices): Palette {
+  const own = palette(anyColor(random), anyColor(random));
+  return {
+    ...own,
+    ...(random.chance(0.5) && { shade: anyColor(random) }),
+    ...(random.chance(0.3) && { tint: anyColor(random) }),
+  };
+}
+
+function anyColor(random: RandomChoices): string {
+  const levels = [0, 1, 2].map(() => Math.floor(random.between(0, 256)));
+  return `#${levels.map((level) => level.toString(16).padStart(2, '0')).join('')}`;
 }
 
 /** Mixes two colours, both #rrggbb. */

@@ -34,6 +34,7 @@ const configSchema = z.object({
   block_out_channels: z.array(z.number()).optional(),
   cross_attention_dim: z.union([z.number(), z.array(z.number())]).optional(),
   addition_embed_type: z.string().nullish(),
+  down_block_types: z.array(z.string()).optional(),
   channels: z.array(z.number()).optional(),
   adapter_type: z.string().optional(),
 });
@@ -72,10 +73,12 @@ function fits(own: NetworkConfig, unet: NetworkConfig, method: ControlMethod): b
       JSON.stringify([block_out_channels, cross_attention_dim, addition_embed_type ?? null]);
     return traits(own) === traits(unet);
   }
-  const isXl = own.adapter_type === 'full_adapter_xl';
+  // SDXL's UNet begins with a level without attention, as others may: its adapters are made for those.
+  const isLate = own.adapter_type === 'full_adapter_xl';
+  const beginsPlain = unet.down_block_types?.[0] === 'DownBlock2D';
   const widths = unet.block_out_channels ?? [];
   const isAsWide = widths.every((width, i) => (own.channels?.[i] ?? width) === width);
-  return isXl === (unet.addition_embed_type === 'text_time') && isAsWide;
+  return isLate === beginsPlain && isAsWide;
 }
 
 async function readConfig(folder: string): Promise<NetworkConfig | undefined> {

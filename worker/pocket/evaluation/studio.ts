@@ -6,6 +6,7 @@ import { toBytes } from '../../diffusion/picture.ts';
 import { StableDiffusion } from '../../diffusion/stable-diffusion.ts';
 import { loadTextualInversionFile } from '../../diffusion/textual-inversion-file.ts';
 import { float32Tensor, type SessionOptions } from '../../runtime/session.ts';
+import { networkFolderName } from '../folder.ts';
 import type { ControlMapKind } from '../renderer/control-maps.ts';
 import { SIDE } from '../renderer/world.ts';
 
@@ -89,7 +90,7 @@ export function withMemory(studio: Studio): Studio {
 }
 
 export function controlFolder(family: string, { network, kind }: Pick<StudioControl, 'network' | 'kind'>): string {
-  return join(family, `${network}-${kind}`);
+  return join(family, networkFolderName(network, kind));
 }
 
 /** Whether the family has a network, or its model, in the published layout. */

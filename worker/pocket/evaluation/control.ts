@@ -1,6 +1,7 @@
 import type { Critic } from '../judges/critic.ts';
 import { plainPrompt } from '../renderer/captions.ts';
 import { CONTROL_MAPS, type ControlMapKind, renderControlMap } from '../renderer/control-maps.ts';
+import { renderScene } from '../renderer/render-scene.ts';
 import { describeScene, type SceneDescription } from '../renderer/scene.ts';
 import { controlScore, mean, SCORE_NAMES } from './control-score.ts';
 import { type Exhibit, type Findings, judged, type Measure, missing } from './measure.ts';
@@ -36,6 +37,7 @@ async function kindFindings(kind: ControlMapKind, options: ControlOptions): Prom
   const networks: readonly Network[] = ADAPTERS.includes(kind) ? ['controlnet', 'adapter'] : ['controlnet'];
   const without = await scoresOf(kind, [], options);
   const chance = mean(without.map(({ score }) => score));
+  const ceiling = await ceilingOf(kind, options);
   const measures: Measure[] = [];
   const exhibits: Exhibit[] = [];
   for (const network of networks) {
@@ -46,7 +48,7 @@ async function kindFindings(kind: ControlMapKind, options: ControlOptions): Prom
     }
     const results = await scoresOf(kind, [{ network, kind }], options);
     const seen = mean(results.map(({ score }) => score));
-    const text = `${seen.toFixed(3)} (without: ${chance.toFixed(3)})`;
+    const text = `${seen.toFixed(3)} (without: ${chance.toFixed(3)}, the drawn picture itself: ${ceiling.toFixed(3)})`;
     measures.push({
       ...judged(name, { seen, goal: GOALS[network], samples: results.length, text }),
       goal: GOALS[network].toFixed(2),
@@ -54,6 +56,16 @@ async function kindFindings(kind: ControlMapKind, options: ControlOptions): Prom
     exhibits.push(await exhibitOf(`${network}-${kind}: map, picture`, kind, results.slice(0, EXHIBITED)));
   }
   return { measures, exhibits };
+}
+
+/** What the scenes' own pictures score: no map can be followed better than the reader sees. */
+async function ceilingOf(kind: ControlMapKind, { critic, samples }: ControlOptions): Promise<number> {
+  const scores: number[] = [];
+  for (let seed = 0; seed < samples; seed++) {
+    const scene = sceneOf(kind, seed);
+    scores.push(await controlScore(kind, { pixels: (await renderScene(scene)).pixels, scene, critic }));
+  }
+  return mean(scores);
 }
 
 interface Scored {

@@ -7,15 +7,12 @@ import { vaeDecoderInputs, vaeDecoderLesson } from '../../training/vae-decoder-l
 import { fullPlanes } from '../renderer/planes.ts';
 import { SIDE } from '../renderer/world.ts';
 import { LATENT_SHAPE, VAE_JSON } from './configs.ts';
-import type { DrawPicture } from './encode-scenes.ts';
 import { CACHED_SCENES } from './latents.ts';
 import type { PartLesson, PartOptions, Weights } from './run-part.ts';
-import { repaintedPicture, trainingPicture } from './scenes.ts';
+import { trainingPicture } from './scenes.ts';
 
 export interface VaeDecoderOptions extends PartOptions {
   readonly latents: LatentCache;
-  /** Of the scenes in colours that no caption names. */
-  readonly repainted: LatentCache;
   readonly scalingFactor: number;
   /** The VAE's, the encoder's among them. */
   readonly start: Weights;
@@ -23,23 +20,20 @@ export interface VaeDecoderOptions extends PartOptions {
 
 /** Whole pictures: how a colour comes out depends on what lies around, and a crop cuts that away. */
 const BATCH = 4;
-const POOL = { poolSize: 64, freshPerStep: 1 } as const;
+const POOL = { poolSize: 64, freshPerStep: 2 } as const;
 /** Greatest standard deviation of the noise on latents, whose own is 1: the UNet's are never quite an encoder's. */
 const NOISE = 0.15;
 
 /** The VAE's decoder alone, on latents of the encoder that the UNet knows. */
 export function vaeDecoderPart(options: VaeDecoderOptions): PartLesson {
-  const { seed, start, latents, repainted, steps = 8000, learningRate = 1e-3 } = options;
+  const { seed, start, latents, steps = 8000, learningRate = 1e-3 } = options;
   const vae = parseVaeConfig(VAE_JSON, 'the pocket VAE');
-  const pools = [pairsOf(latents, trainingPicture), pairsOf(repainted, repaintedPicture)];
+  const pool = pairsOf(latents);
   return {
     lesson: { ...vaeDecoderLesson({ vae, batch: BATCH, side: SIDE }), hasEma: true },
     initial: start,
     checkpoints: {},
-    feeds: async (step) => {
-      const pairs = await Promise.all(pools.map((pool) => pool(step)));
-      return decoderFeeds(pairs, { ...options, step });
-    },
+    feeds: async (step) => decoderFeeds(await pool(step), { ...options, step }),
     rate: { learningRate, lrScheduler: 'cosine', lrWarmupSteps: 100, maxTrainSteps: steps },
     key: `pocket vae decoder ${seed}`,
   };
@@ -52,10 +46,10 @@ interface Pair {
 }
 
 /** Pictures with their latents, encoded as the lesson goes. */
-function pairsOf(latents: LatentCache, draw: DrawPicture): (step: number) => Promise<Pair[]> {
+function pairsOf(latents: LatentCache): (step: number) => Promise<Pair[]> {
   const make = async (index: number) => {
     const scene = index % CACHED_SCENES;
-    return { image: fullPlanes((await draw(scene)).bytes), latents: await latents.read(scene) };
+    return { image: fullPlanes((await trainingPicture(scene)).bytes), latents: await latents.read(scene) };
   };
   const pool = picturePool({ ...POOL, make });
   return async (step) => {
@@ -68,13 +62,9 @@ interface StepOptions extends Pick<VaeDecoderOptions, 'seed' | 'scalingFactor'> 
   readonly step: number;
 }
 
-/** @param kinds  each has an equal share of the batch */
-function decoderFeeds(kinds: readonly (readonly Pair[])[], { seed, scalingFactor, step }: StepOptions) {
+function decoderFeeds(pairs: readonly Pair[], { seed, scalingFactor, step }: StepOptions) {
   const generator = stepGenerator(seed, step);
-  const chosen = Array.from({ length: BATCH }, (_, i) => {
-    const pairs = kinds[i % kinds.length]!;
-    return pairs[generator.randint(pairs.length)]!;
-  });
+  const chosen = Array.from({ length: BATCH }, () => pairs[generator.randint(pairs.length)]!);
   const noisy = chosen.map(({ latents }) => {
     const deviation = NOISE * generator.uniform(1)[0]!;
     const noise = generator.randn(latents.length);

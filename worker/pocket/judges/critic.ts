@@ -1,6 +1,6 @@
 import { float32Tensor, type SessionOptions, type Tensor } from '../../runtime/session.ts';
+import { fullPlanes, halvedPlanes } from '../renderer/planes.ts';
 import { SIDE } from '../renderer/world.ts';
-import { halvedPlanes } from './judge-pictures.ts';
 import { mapReader, READ_SIDE } from './map-reader.ts';
 import { JUDGED_SIDE, pictureJudge, QUESTION_NAMES, QUESTIONS, type Question } from './picture-judge.ts';
 import type { TrueMaps } from './true-maps.ts';
@@ -19,13 +19,12 @@ export interface Critic {
 export async function openCritic(session: SessionOptions): Promise<Critic> {
   const judge = await openJudge('picture-judge', pictureJudge, { ...session, side: JUDGED_SIDE });
   const reader = await openJudge('map-reader', mapReader, { ...session, side: READ_SIDE });
-  const feeds = (pixels: Uint8Array) => ({
-    picture: float32Tensor(halvedPlanes(pixels), [1, 3, JUDGED_SIDE, JUDGED_SIDE]),
-  });
+  const judged = (pixels: Uint8Array) => float32Tensor(fullPlanes(pixels), [1, 3, JUDGED_SIDE, JUDGED_SIDE]);
+  const readable = (pixels: Uint8Array) => float32Tensor(halvedPlanes(pixels), [1, 3, READ_SIDE, READ_SIDE]);
   return {
     answers: async (pixels) => {
       const views: Record<string, Tensor>[] = [];
-      for (const view of viewsOf(pixels)) views.push(await judge.run(feeds(view)));
+      for (const view of viewsOf(pixels)) views.push(await judge.run({ picture: judged(view) }));
       const best = (question: Question) =>
         bestAnswer(
           question,
@@ -34,7 +33,7 @@ export async function openCritic(session: SessionOptions): Promise<Critic> {
       return Object.fromEntries(QUESTION_NAMES.map((question) => [question, best(question)])) as Answers;
     },
     readMaps: async (pixels) => {
-      const { ink, segments, depth } = await reader.run(feeds(pixels));
+      const { ink, segments, depth } = await reader.run({ picture: readable(pixels) });
       return {
         ink: bestClasses(ink),
         segments: bestClasses(segments),

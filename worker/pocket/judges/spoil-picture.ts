@@ -14,16 +14,16 @@ export function spoilPicture(planes: Float32Array, side: number, generator: Rand
   return soft.map((value, i) => gain * value + offset + 0.16 * noise * (grain[i]! - 0.5));
 }
 
-/** Mixes each value with the mean of its four neighbours. */
+/** Mixes each value with the mean of its four neighbours; the border repeats. */
 function softened(planes: Float32Array, side: number, share: number): Float32Array {
-  const area = side * side;
-  return planes.map((value, i) => {
+  const soft = new Float32Array(planes.length);
+  const last = side - 1;
+  for (let i = 0; i < planes.length; i++) {
     const x = i % side;
-    const y = Math.floor((i % area) / side);
-    const left = planes[x > 0 ? i - 1 : i]!;
-    const right = planes[x < side - 1 ? i + 1 : i]!;
-    const above = planes[y > 0 ? i - side : i]!;
-    const below = planes[y < side - 1 ? i + side : i]!;
-    return (1 - share) * value + (share * (left + right + above + below)) / 4;
-  });
+    const y = Math.floor(i / side) % side;
+    const across = planes[x > 0 ? i - 1 : i]! + planes[x < last ? i + 1 : i]!;
+    const along = planes[y > 0 ? i - side : i]! + planes[y < last ? i + side : i]!;
+    soft[i] = (1 - share) * planes[i]! + (share * (across + along)) / 4;
+  }
+  return soft;
 }

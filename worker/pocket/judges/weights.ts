@@ -5,7 +5,7 @@ import { Scope } from '../../graph/scope.ts';
 import { parametersOf, type Value } from '../../graph/value.ts';
 import { openCheckpoint } from '../../runtime/checkpoint.ts';
 import { compile } from '../../runtime/compile.ts';
-import { readSafetensorsHeader, saveSafetensors, type TensorToSave } from '../../runtime/safetensors.ts';
+import { loadTensor, readSafetensorsHeader, saveSafetensors, type TensorToSave } from '../../runtime/safetensors.ts';
 import type { Session, SessionOptions } from '../../runtime/session.ts';
 import { type PartLesson, runPart, type Weights } from '../making/run-part.ts';
 
@@ -19,6 +19,8 @@ export function judgeFile(name: JudgeName): string {
 }
 
 export interface TrainJudgeOptions {
+  /** Whether the first of the rounds goes on from the weights that are saved. */
+  readonly goesOn: boolean;
   readonly session: SessionOptions;
   readonly workFolder: string;
   readonly onProgress: Parameters<typeof runPart>[1]['onProgress'];
@@ -28,16 +30,23 @@ export interface TrainJudgeOptions {
 export async function trainJudge(
   name: JudgeName,
   rounds: readonly ((start: Weights | undefined) => PartLesson)[],
-  { workFolder, ...options }: TrainJudgeOptions,
+  { workFolder, goesOn, ...options }: TrainJudgeOptions,
 ): Promise<void> {
-  let learned: Weights | undefined;
-  for (const [index, describe] of rounds.entries()) {
+  let learned: Weights | undefined = goesOn ? await savedWeights(name) : undefined;
+  for (const describe of rounds) {
     const part = describe(learned);
-    const checkpointFolder = join(workFolder, `${name}-${index + 1}.checkpoints`);
+    const checkpointFolder = join(workFolder, part.key.replaceAll(' ', '-'));
     const { trained } = await runPart(part, { ...options, checkpointFolder, minutes: undefined });
     await saveSafetensors(judgeFile(name), namedTensors(part, trained));
     learned = trained;
   }
+}
+
+async function savedWeights(name: JudgeName): Promise<Weights> {
+  const { tensors } = await readSafetensorsHeader(judgeFile(name));
+  const weights = new Map<string, Float32Array>();
+  for (const stored of tensors.values()) weights.set(stored.name, await loadTensor(stored));
+  return weights;
 }
 
 function namedTensors({ lesson }: PartLesson, trained: Weights): [string, TensorToSave][] {

@@ -9,67 +9,70 @@ export const SUBJECTS = ['backpack', 'dog', 'teapot', 'cat', 'car', 'boat', 'per
 /** One individual each; named after its noun. */
 export type SubjectId = (typeof SUBJECTS)[number];
 
-/** Body and contrast in colours that the training set never has, and marks that it never draws. */
+/**
+ * Two colours of the world together, which the training set never has: there the second is a shade of the first. And marks
+ * that it never draws.
+ */
 const APPEARANCES: { readonly [S in SubjectId]: Appearance } = {
   backpack: {
     noun: 'backpack',
     form: { variant: 0, wide: 0.7, tall: 0.6, detail: 0.9 },
-    palette: { body: '#17a8a0', shade: '#ff5d8f', tint: '#8ee0d6', contrast: '#ffffff' },
+    palette: { body: '#2f74de', shade: '#f8d33a', tint: '#9cc3ff', contrast: '#ffffff' },
     pattern: 'plain',
-    marks: [shape('#ffd83a', star(0, -13, 15), 2.2)],
+    marks: [shape('#f58a26', star(0, -12, 17), 2.2)],
   },
   dog: {
     noun: 'dog',
     form: { variant: 0, wide: 0.6, tall: 0.3, detail: 0.2 },
-    palette: { body: '#f3e2bd', shade: '#7b3f1d', tint: '#ffffff', contrast: '#ffffff' },
+    palette: { body: '#f8f6f1', shade: '#8c5c36', tint: '#ffffff', contrast: '#ffffff' },
     pattern: 'plain',
-    marks: [spot('#7b3f1d', circle(-16, 4, 8)), ...scarf('#1f9e8f', 10, 2)],
+    marks: [spot('#8c5c36', circle(-16, 4, 9)), ...scarf('#2f74de', 10, 2)],
   },
   teapot: {
     noun: 'teapot',
     form: { variant: 0, wide: 0.9, tall: 0.7, detail: 0.8 },
-    palette: { body: '#c9f24a', shade: '#2c2f8f', tint: '#e9ffb0', contrast: '#ffffff' },
+    palette: { body: '#f8d33a', shade: '#2f74de', tint: '#fdf0b0', contrast: '#ffffff' },
     pattern: 'plain',
-    marks: [shape('#ff3fa4', heart(0, 20, 13), 2.2)],
+    marks: [shape('#2f74de', heart(0, 20, 15), 2.2)],
   },
   cat: {
     noun: 'cat',
     form: { variant: 0, wide: 0.6, tall: 0.4, detail: 0.2 },
-    palette: { body: '#9fb4c9', shade: '#44566b', tint: '#ffffff', contrast: '#ffffff' },
+    palette: { body: '#454552', shade: '#f58a26', tint: '#ffffff', contrast: '#ffffff' },
     pattern: 'plain',
-    marks: [...scarf('#e8372c', 2, -3), shape('#ffd83a', circle(2, 9, 5.5), 2)],
+    marks: [...scarf('#f58a26', 2, -3), shape('#f8d33a', circle(2, 9, 6), 2)],
   },
   car: {
     noun: 'car',
     form: { variant: 2, wide: 0.5, tall: 0.7, detail: 0.9 },
-    palette: { body: '#7fe0c3', shade: '#f0642f', tint: '#d3f7ea', contrast: '#ffffff' },
+    palette: { body: '#f58a26', shade: '#2f74de', tint: '#fcd2a8', contrast: '#ffffff' },
     pattern: 'plain',
     marks: [
-      shape('#f0642f', polygon([-48, 21], [46, 21], [47, 28], [-48, 28]), 1.8),
-      shape('#ffffff', circle(-14, 20, 10), 2.2),
-      shape('#f0642f', star(-14, 20, 7), 0),
+      shape('#2f74de', polygon([-48, 21], [46, 21], [47, 28], [-48, 28]), 1.8),
+      shape('#ffffff', circle(-14, 20, 11), 2.2),
+      shape('#2f74de', star(-14, 20, 8), 0),
     ],
   },
   boat: {
     noun: 'boat',
     form: { variant: 0, wide: 0.5, tall: 0.7, detail: 0.6 },
-    palette: { body: '#5b2a86', shade: '#ffb01f', tint: '#ffb01f', contrast: '#ffffff' },
+    palette: { body: '#2f74de', shade: '#f58a26', tint: '#f8d33a', contrast: '#ffffff' },
     pattern: 'plain',
-    marks: [shape('#e8372c', circle(-15, 0, 9), 2.2)],
+    marks: [shape('#f58a26', circle(-15, 0, 10), 2.2)],
   },
   person: {
     noun: 'person',
     form: { variant: 1, wide: 0.3, tall: 0.8, detail: 0.3 },
-    palette: { body: '#d8e84a', shade: '#27466b', tint: '#ffffff', contrast: '#ffffff' },
+    palette: { body: '#f8d33a', shade: '#2f74de', tint: '#ffffff', contrast: '#ffffff' },
     pattern: 'plain',
-    marks: [shape('#e8372c', circle(0, -1, 6.5), 2), tube('#1f9e8f', 6, curve([-11, -17], [0, -14], [11, -17]))],
+    marks: [shape('#ffffff', circle(0, -1, 7), 2), tube('#f58a26', 7, curve([-11, -17], [0, -14], [11, -17]))],
   },
   bird: {
     noun: 'bird',
     form: { variant: 2, wide: 0.6, tall: 0.6, detail: 0.8 },
-    palette: { body: '#ff7f6b', shade: '#15616d', tint: '#ffe0b8', contrast: '#ffffff' },
+    palette: { body: '#f58a26', shade: '#2f74de', tint: '#f8d33a', contrast: '#ffffff' },
     pattern: 'plain',
-    marks: [shape('#6a2bd9', polygon([-14, -20], [16, -20], [11, -27], [8, -46], [-6, -46], [-9, -27]), 2.2)],
+    marks: [shape('#2f74de', polygon([-14, -20], [16, -20], [11, -27], [8, -46], [-6, -46], [-9, -27]), 2.2)],
   },
 };
 
@@ -89,21 +92,21 @@ export async function drawSubject(subject: SubjectId, seed: number, options: Sub
 
 export const HELD_OUT_SEED = 1_000_000;
 
-/** The colour of the world's list that comes nearest. */
-const NEAREST_COLOR: { readonly [S in SubjectId]: Color } = {
-  backpack: 'green',
+/** The colour of the body, by its name in the world's list. */
+const BODY_COLOR: { readonly [S in SubjectId]: Color } = {
+  backpack: 'blue',
   dog: 'white',
   teapot: 'yellow',
-  cat: 'white',
-  car: 'green',
-  boat: 'purple',
+  cat: 'black',
+  car: 'orange',
+  boat: 'blue',
   person: 'yellow',
   bird: 'orange',
 };
 
 /** The caption names the class and the place alone: the looks are what a lesson has to learn. */
 export function describeSubject(subject: SubjectId, seed: number, options: SubjectOptions = {}): SceneDescription {
-  return placeAppearance(APPEARANCES[subject], seed, { ...options, color: NEAREST_COLOR[subject] });
+  return placeAppearance(APPEARANCES[subject], seed, { ...options, color: BODY_COLOR[subject] });
 }
 
 /** What a subject looks like, and the marks that tell it from others of its noun. */

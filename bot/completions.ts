@@ -1,4 +1,5 @@
 import type { CompletionSource } from '../commands/command.ts';
+import { SPANS } from '../commands/sketch.ts';
 import type { Actor, Place } from '../shared/jobs.ts';
 import { conceptsFor } from './concepts.ts';
 import type { BotContext } from './context.ts';
@@ -24,6 +25,12 @@ export async function complete(context: BotContext, request: CompletionRequest):
   return found.toSorted((a, b) => begins(b) - begins(a)).slice(0, MAX_COMPLETIONS);
 }
 
+/** @returns what was typed too, since any span may be */
+async function spans(_: BotContext, { typed }: CompletionRequest): Promise<string[]> {
+  const own = typed.trim();
+  return own === '' || SPANS.some((span) => span.startsWith(own)) ? SPANS : [own, ...SPANS];
+}
+
 const sources: {
   readonly [S in CompletionSource]: (context: BotContext, request: CompletionRequest) => Promise<string[]>;
 } = {
@@ -32,6 +39,7 @@ const sources: {
     return [...new Set(names)].sort();
   },
   concepts: async ({ database }, who) => (await conceptsFor(database, who)).map(({ name }) => name),
+  spans,
   jobs: async ({ database }, { actor }) =>
     (await unfinishedJobsOf(database, actor)).map(({ id, job }) => `${id} ${describeJob(job)}`),
 };

@@ -1,8 +1,9 @@
 /** What a slash command is: options that every platform can ask for, and a pure function from invocation to action. */
 import type { Actor, BlobRef, ControlKind, Job, LessonJob, Place } from '../shared/jobs.ts';
 
-/** Lists that grow: completed while the person types, never fixed choices. */
-export type CompletionSource = 'models' | 'concepts' | 'jobs';
+/** What is completed while the person types: lists that grow, and parts of a drawing, which may be any. */
+export const COMPLETION_SOURCES = ['models', 'concepts', 'jobs', 'spans'] as const;
+export type CompletionSource = (typeof COMPLETION_SOURCES)[number];
 
 interface OptionBase {
   readonly name: string;
@@ -104,6 +105,8 @@ export interface Command {
   readonly description: string;
   readonly options: readonly CommandOption[];
   readonly isForAdministrators?: boolean;
+  /** As it is typed, for /help. */
+  readonly example?: string;
   /**
    * Turns an invocation into an action; checks every option, since platforms do not.
    * @throws UserError that says the rule and the value received

@@ -30,6 +30,7 @@ function overview(commands: readonly Command[]): string {
     ...lines,
     '',
     `React to a result, or press its buttons: ${signs()}.`,
+    'Up to three maps steer one picture, each with its strength, and from when to when: `/help sketch`.',
     'A taught concept shows wherever a prompt has its name: `/imagine rex on a beach`. More: `/help command`.',
   ].join('\n');
 }
@@ -42,11 +43,25 @@ function signs(): string {
   return [...new Set(words)].join(', ');
 }
 
-function describe({ name, description, options }: Command): string {
-  const lines = options.map(
-    (option) => `- \`${option.name}\`${option.isRequired ? ' (needed)' : ''}: ${option.description}${rangeOf(option)}`,
-  );
-  return [`**/${name}**: ${description}`, ...lines].join('\n');
+function describe({ name, description, options, example }: Command): string {
+  const further = options.filter((option) => isFurther(option, options));
+  const lines = options.flatMap((option) => {
+    if (further.includes(option)) return [];
+    return `- \`${option.name}\`${option.isRequired ? ' (needed)' : ''}: ${option.description}${rangeOf(option)}`;
+  });
+  const names = further.map((option) => `\`${option.name}\``).join(', ');
+  return [
+    `**/${name}**: ${description}`,
+    ...lines,
+    ...(further.length > 0 ? [`- ${names}: the same for further images`] : []),
+    ...(example === undefined ? [] : [`Such as: \`${example}\``]),
+  ].join('\n');
+}
+
+/** Whether an option is another one once more, as kind2 is kind. */
+function isFurther({ name }: CommandOption, options: readonly CommandOption[]): boolean {
+  const [, base] = /^(.*)\d$/.exec(name) ?? [];
+  return options.some((option) => option.name === base);
 }
 
 function rangeOf(option: CommandOption): string {

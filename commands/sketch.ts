@@ -34,9 +34,10 @@ function mapOptions<const N extends '' | '2' | '3'>(n: N) {
     },
     {
       name: `during${n}` as const,
-      description: 'From when to when it steers: 0-0.6 is the first 60 % of the steps',
+      description: 'Start and end of its steering, as shares of the steps: 0-0.6 is the first 60 %',
       type: 'text',
-      maxLength: 20,
+      maxLength: 60,
+      completes: 'spans',
     },
   ] as const satisfies readonly CommandOption[];
 }
@@ -64,6 +65,8 @@ export const sketch = {
   name: 'sketch',
   description: 'Draw a picture that follows a sketch or up to three control maps',
   options: OPTIONS,
+  example:
+    '/sketch prompt: a red car image: … kind: sketch strength: 0.8 during: 0-0.6 image2: … kind2: depth strength2: 0.5',
   act(invocation, context) {
     const values = readOptions('draw', OPTIONS, invocation);
     const controlsFor = (model: string) =>
@@ -119,9 +122,19 @@ function chooseMethod(
   );
 }
 
+/** Spans that are worth trying; what is in brackets is for the person. */
+export const SPANS = [
+  '0-1 (throughout)',
+  '0-0.5 (the first half: layout follows, details are free)',
+  '0-0.8 (all but the finish)',
+  '0.2-1 (not the start: a looser layout)',
+];
+
 function readDuring(text: string | undefined): Pick<Control, 'controlGuidanceStart' | 'controlGuidanceEnd'> {
   if (text === undefined) return { controlGuidanceStart: 0, controlGuidanceEnd: 1 };
-  const match = /^(\d*\.?\d+)\s*(%?)\s*(?:-|–|to)\s*(\d*\.?\d+)\s*(%?)$/iu.exec(text.replaceAll(',', '.'));
+  const match = /^(\d*\.?\d+)\s*(%?)\s*(?:-|–|to)\s*(\d*\.?\d+)\s*(%?)\s*(?:\(.*\))?$/iu.exec(
+    text.replaceAll(',', '.'),
+  );
   const isPercent = match?.[2] === '%' || match?.[4] === '%';
   const [start, end] = [match?.[1], match?.[3]].map((digits) => Number(digits) / (isPercent ? 100 : 1));
   const isFit = start !== undefined && end !== undefined && start >= 0 && start < end && end <= 1;

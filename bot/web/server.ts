@@ -6,7 +6,7 @@ import { deleteCookie, getCookie, setCookie } from 'hono/cookie';
 import { HTTPException } from 'hono/http-exception';
 import { streamSSE } from 'hono/streaming';
 import { z } from 'zod';
-import { RESULT_ACTIONS } from '../../commands/command.ts';
+import { COMPLETION_SOURCES, RESULT_ACTIONS } from '../../commands/command.ts';
 import { COMMANDS } from '../../commands/index.ts';
 import { UserError } from '../../shared/errors.ts';
 import { blobRefSchema } from '../../shared/jobs.ts';
@@ -142,7 +142,7 @@ function addReading(app: Hono<Variables>, { conversation }: ServerParts): void {
     });
   });
   app.get('/api/completions', async (c) => {
-    const source = z.enum(['models', 'concepts', 'jobs']).parse(c.req.query('source'));
+    const source = z.enum(COMPLETION_SOURCES).parse(c.req.query('source'));
     const typed = (c.req.query('typed') ?? '').slice(0, 200);
     return c.json(await conversation.complete(c.get('person'), c.req.query('channel') ?? '', { source, typed }));
   });

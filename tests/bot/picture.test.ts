@@ -54,6 +54,14 @@ test('what a person can fix is said to them alone', async () => {
   expect(unknown).toMatchObject({ reply: { text: expect.stringContaining('tiny') } });
 });
 
+test('spans of a control are suggested, and any other is taken as it is typed', async () => {
+  const who = { actor: BOB, place: { platform: 'web', channelId: 'studio' } } as const;
+  const { inbox } = bot.chat;
+  expect((await inbox.complete('spans', '', who))[0]).toBe('0-1 (throughout)');
+  expect(await inbox.complete('spans', '0-0.5', who)).toEqual([expect.stringMatching(/^0-0.5 \(/)]);
+  expect(await inbox.complete('spans', '0.1-0.9', who)).toEqual(['0.1-0.9']);
+});
+
 test('two maps of different kinds steer one picture, and it is said how they were read', async () => {
   const { chat } = bot;
   const before = chat.ends().length;

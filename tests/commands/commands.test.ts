@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import type { Action, CommandContext, ConceptSummary, Invocation, OptionValue } from '../../commands/command.ts';
 import { COMMANDS } from '../../commands/index.ts';
 import { optionsOfJob } from '../../commands/options-of-job.ts';
+import { SPANS } from '../../commands/sketch.ts';
 import { UserError } from '../../shared/errors.ts';
 import { type BlobRef, type Job, jobSchema, type LessonJob, type PictureJob } from '../../shared/jobs.ts';
 
@@ -228,6 +229,19 @@ test('sketch takes three maps without JSON, each with its own settings', () => {
   ]);
 });
 
+test('spans that are suggested can be taken as they are', () => {
+  const starts = SPANS.map((during) => {
+    const { controls } = pictureOf('sketch', { options: { prompt: 'a', during }, images: { image: [picture(1)] } });
+    return [controls[0]?.controlGuidanceStart, controls[0]?.controlGuidanceEnd];
+  });
+  expect(starts).toEqual([
+    [0, 1],
+    [0, 0.5],
+    [0, 0.8],
+    [0.2, 1],
+  ]);
+});
+
 test.each<[string, Given, RegExp]>([
   ['no image', { options: { prompt: 'a' } }, /image is missing: attach one picture/],
   [
@@ -363,6 +377,9 @@ test('cancel takes the job id off a completion; status and help need nothing', (
   expect(act('help', { options: { command: 'teach' } })).toMatchObject({
     text: expect.stringContaining('`photos` (needed)'),
   });
+  const { text } = act('help', { options: { command: 'sketch' } }) as { text: string };
+  expect(text).toMatch(/`during`: Start and end/);
+  expect(text).toMatch(/`image2`, `kind2`.*: the same for further images\nSuch as: `\/sketch prompt: .* during: 0-0.6/);
 });
 
 test('an edited job becomes the same job again when nothing is edited', () => {

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
+import sharp from 'sharp';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { POCKET_FOLDER } from '../../../worker/pocket/folder.ts';
 import {
@@ -58,14 +59,25 @@ const endNumber = (count: number) =>
 
 const DRAW = { prompt: 'Rex on a beach', size: '64x64', steps: 1, seed: 3 };
 
-test('four photos become a concept, with its samples', async () => {
-  const asked = peer.slashCommand('teach', { options: { name: 'Rex', class: 'dog', steps: 6, model: 'student' } });
+/** Asks for a lesson that is ended by its owner. @returns its acknowledgement, once steps were taken */
+async function longLesson(name: string): Promise<StoredMessage> {
+  const asked = peer.slashCommand('teach', { options: { name, class: 'dog', steps: 2000, model: 'student' } });
   await peer.until(() => asked.modal, 'the form');
   const taught = peer.submitModal(asked, { photos: await photos() });
-  await peer.until(() => taught.original?.isDeferred === false, 'the acknowledgement', IN_TIME_MS);
+  const isLearning = () => taught.original && /Learning, [1-9]/.test(peer.text(taught.original));
+  await peer.until(isLearning, 'the first steps', IN_TIME_MS);
+  return taught.original!;
+}
+
+test('four photos become a concept, with its samples and its loss, where its owner stops', async () => {
+  const acknowledgement = await longLesson('Rex');
+  peer.press(acknowledgement, 'Stop here');
   const end = await endNumber(1);
-  expect(peer.text(end)).toContain('**Rex** is learned');
-  expect(peer.files(end).length).toBeGreaterThan(1);
+  expect(peer.text(end)).toMatch(/\*\*Rex\*\* is learned[\s\S]*Stopped at step \d+ of 2000/);
+  const [sample, curve] = peer.files(end);
+  expect(sample!.description).toBe('Sample of the lesson at step 0');
+  expect(curve!.description).toMatch(/^Curve of the loss over the lesson’s steps: /);
+  expect(await sharp(curve!.bytes).metadata()).toMatchObject({ format: 'png', width: 1440, height: 640 });
   expect(end.notified).toEqual([peer.ada.id]);
 }, 300_000);
 
@@ -96,4 +108,17 @@ test('concept that is shared with everyone draws the same picture on the local p
     { timeout: 60_000, interval: 300 },
   );
   expect(drawn).toEqual(peer.files(await endNumber(2))[0]!.bytes);
+}, 300_000);
+
+test('sample that its owner likes ends a lesson, and nobody else’s liking does', async () => {
+  const acknowledgement = await longLesson('Fido');
+  const refused = peer.press(acknowledgement, 'Use this one', { user: peer.ben });
+  const refusal = await peer.until(() => refused.followUps[0], 'the refusal');
+  expect(peer.text(refusal)).toContain('only the person who asked');
+  const taken = peer.press(acknowledgement, 'Use this one');
+  const answer = await peer.until(() => taken.followUps[0], 'the answer');
+  expect(peer.text(answer)).toContain('the state of step 0 is kept');
+  expect(peer.text(await endNumber(4))).toMatch(
+    /Fido.*is learned[\s\S]*The sample of step 0 was chosen at step \d+ of 2000/,
+  );
 }, 300_000);

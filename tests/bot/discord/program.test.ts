@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import sharp from 'sharp';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { POCKET_FOLDER } from '../../../worker/pocket/folder.ts';
+import { badUploads } from '../../support/bad-uploads.ts';
 import {
   type DiscordPeer,
   type GivenFile,
@@ -169,14 +170,14 @@ test('result is sent to a person, and deleted by its owner and by no stranger', 
   await peer.until(() => !peer.messages().includes(first), 'the deletion');
 });
 
-test('wrong upload is refused before anything is queued', async () => {
-  const file = { name: 'cat.png', type: 'image/png', bytes: Buffer.from('<svg xmlns="http://www.w3.org/2000/svg"/>') };
-  const asked = peer.slashCommand('sketch', {
-    options: { prompt: 'a cat' },
-    attachments: { image: file },
-    user: peer.ben,
-  });
-  const refusal = await peer.until(() => asked.followUps[0], 'the refusal');
-  expect(refusal.onlyFor).toBe(peer.ben.id);
-  expect(peer.text(refusal)).toContain('cat.png');
+test('wrong uploads are refused with what is wrong before anything is queued', async () => {
+  const before = peer.messages().length;
+  for (const [bytes, reason] of await badUploads()) {
+    const attachments = { image: { name: 'cat.png', type: 'image/png', bytes } };
+    const asked = peer.slashCommand('sketch', { options: { prompt: 'a cat' }, attachments, user: peer.ben });
+    const refusal = await peer.until(() => asked.followUps[0], 'the refusal');
+    expect(refusal.onlyFor).toBe(peer.ben.id);
+    expect(peer.text(refusal)).toMatch(reason);
+  }
+  expect(peer.messages()).toHaveLength(before);
 });

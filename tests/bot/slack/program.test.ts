@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import sharp from 'sharp';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { POCKET_FOLDER } from '../../../worker/pocket/folder.ts';
+import { badUploads } from '../../support/bad-uploads.ts';
 import { type RunningBot, startTinyBot } from '../../support/running-bot.ts';
 import { APP_TOKEN, BOT_TOKEN, SlackPeer } from '../../support/slack-peer/peer.ts';
 import { wordsOf } from '../../support/slack-peer/words.ts';
@@ -122,10 +123,28 @@ test('result is sent to a person, and deleted by its owner with its pictures', a
   expect(ids.map((id) => peer.world.files.get(id)!.isDeleted)).toEqual([true]);
 });
 
-test('wrong upload is refused before anything is queued', async () => {
+test('restart in the middle of a picture loses nothing and posts once', async () => {
+  const before = ends().length;
+  const count = peer.world.messages.length;
+  await peer.slash('/imagine', 'a lighthouse --size 256x256 --steps 50 --seed 5');
+  const asked = await peer.until(() => peer.world.messages[count], 'the acknowledgement');
+  await peer.until(() => /Drawing, \d+ of 50/.test(wordsOf(asked)), 'progress', IN_TIME_MS);
+  await bot.restart();
+  const end = await peer.until(() => ends()[before], 'the end', IN_TIME_MS);
+  expect(wordsOf(end)).toMatch(/a lighthouse[\s\S]*seed 5/);
+  await peer.until(() => wordsOf(asked).startsWith('Done'), 'the end of the acknowledgement', IN_TIME_MS);
+  expect(ends()).toHaveLength(before + 1);
+});
+
+test('wrong uploads are refused with what is wrong before anything is queued', async () => {
   const { ben } = peer.world;
-  await peer.say('a cat', { files: [Buffer.from('<svg xmlns="http://www.w3.org/2000/svg"/>')], user: ben });
-  const isRefusal = ({ user, blocks }: { user: string; blocks: PeerMessage['blocks'] }) =>
-    user === ben.id && /PNG, JPEG or WebP.*SVG/.test(wordsOf({ blocks }));
-  await peer.until(() => peer.world.ephemerals.find(isRefusal), 'the refusal');
+  const before = peer.world.messages.length;
+  for (const [bytes, reason] of await badUploads()) {
+    const told = peer.world.ephemerals.length;
+    await peer.say('a cat', { files: [bytes], user: ben });
+    const refusal = await peer.until(() => peer.world.ephemerals[told], 'the refusal');
+    expect(refusal.user).toBe(ben.id);
+    expect(wordsOf(refusal)).toMatch(reason);
+  }
+  expect(peer.world.messages).toHaveLength(before);
 });

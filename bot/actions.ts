@@ -7,7 +7,7 @@ import { type Dispatch, timeLeft } from './enqueue.ts';
 import { findJob, type JobRow, placeInLine, requestCancel, unfinishedJobsOf } from './job-rows.ts';
 import type { Acknowledgement } from './platform.ts';
 import { changeSettings, settingsAt } from './settings.ts';
-import { describeJob, joinLines, rangeText, sayPrivately } from './wording.ts';
+import { describeJob, joinLines, rangeText, sayPrivately, stageText } from './wording.ts';
 
 type ActionKind = Exclude<Action['kind'], 'enqueue'>;
 type ActionOf<K extends ActionKind> = Extract<Action, { kind: K }>;
@@ -110,7 +110,7 @@ async function describeRow(dispatch: Dispatch, row: JobRow): Promise<string> {
     return `- \`${row.id}\` ${describeJob(row.job)}: #${ahead + 1} in the queue, ${eta}`;
   }
   const { progress } = row;
-  const stage = progress ? `${progress.stage}, ${progress.step} of ${progress.stepCount}` : 'starting';
+  const stage = progress ? stageText(progress) : 'starting';
   const left = progress?.etaSeconds ? `, ${rangeText(progress.etaSeconds)} left` : '';
   return `- \`${row.id}\` ${describeJob(row.job)}: ${stage}${left}`;
 }

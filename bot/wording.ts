@@ -41,13 +41,18 @@ export function progressReply(jobId: string, progress: JobProgress, note?: strin
     : preview
       ? [{ blob: preview, altText: 'Preview of the unfinished picture' }]
       : [];
-  return say(joinLines(note, `${stage}, ${step} of ${stepCount}${learned}${eta ?? ''}`), {
+  return say(joinLines(note, `${stageText({ stage, step, stepCount })}${learned}${eta ?? ''}`), {
     pictures,
     buttons,
     progress: { done: step, total: stepCount },
     lesson: loss === undefined && !samples ? undefined : { step, loss, samples: samplesOf(samples ?? []) },
     jobId,
   });
+}
+
+/** "Drawing, 3 of 50", or the stage alone where it is of one piece. */
+export function stageText({ stage, step, stepCount }: Pick<JobProgress, 'stage' | 'step' | 'stepCount'>): string {
+  return stepCount === 1 ? stage : `${stage}, ${step} of ${stepCount}`;
 }
 
 function samplesOf(samples: LessonResult['samples']): ReplyLesson['samples'] {

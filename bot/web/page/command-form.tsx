@@ -20,6 +20,10 @@ export function CommandForm({ draft }: { draft: Draft }) {
   useLayoutEffect(() => form.current?.querySelector<HTMLElement>('textarea, input, select')?.focus(), [command.name]);
   const onKeyDown = (event: KeyboardEvent) => {
     if (event.key === 'Escape') leaveCommand();
+    // Enter sends from every field; a list opens by the space bar and the arrows.
+    if (event.key !== 'Enter' || (event.target as HTMLElement).tagName !== 'SELECT') return;
+    event.preventDefault();
+    void sendDraft();
   };
   return (
     <form

@@ -6,7 +6,7 @@ import { CommandForm } from './command-form.tsx';
 import { CommandMenu, commandsMatching } from './command-menu.tsx';
 import { addFiles, beginCommand, commandNamed, draft, leftDraft, plainText, setValue, takeUpCommand } from './draft.ts';
 import { Icon } from './icons.tsx';
-import { openSketchPad } from './sketch-pad.tsx';
+import { drawSketch } from './sketch-pad.tsx';
 import { attempt, channelId } from './store.ts';
 import { readTypedOptions } from './typed-options.ts';
 
@@ -148,13 +148,6 @@ async function send(): Promise<void> {
   plainText.value = '';
   const outcome = await attempt(() => api.say(channelId.value, text));
   if (outcome === undefined) plainText.value = text;
-}
-
-function drawSketch(): void {
-  const command = commandNamed('sketch');
-  if (!command) return;
-  beginCommand(command);
-  openSketchPad({ option: 'image' });
 }
 
 function takeFiles({ currentTarget }: Event): void {

@@ -1,9 +1,10 @@
 import { useSignal } from '@preact/signals';
 import { useEffect, useLayoutEffect, useRef } from 'preact/hooks';
 import type { WireMessage } from '../wire.ts';
-import { beginCommand, commandNamed } from './draft.ts';
+import { beginCommand, commandNamed, setValue } from './draft.ts';
 import { Icon } from './icons.tsx';
 import { Message } from './message.tsx';
+import { drawSketch } from './sketch-pad.tsx';
 import { attempt, channelId, channelName, channelView, loadOlder } from './store.ts';
 
 /** How far from the end still counts as reading the newest. */
@@ -106,17 +107,28 @@ function isContinued(before: WireMessage | undefined, message: WireMessage): boo
   return Date.parse(message.at) - Date.parse(before.at) < SAME_BREATH_MS;
 }
 
+const EXAMPLE_PROMPT = 'a red car on a beach';
+
 const FIRST_STEPS = [
-  { command: 'imagine', title: 'Describe a picture', text: 'a red car on a beach' },
-  { command: 'sketch', title: 'Draw, and let it follow', text: 'right here, on a canvas' },
-  { command: 'teach', title: 'Teach it your things', text: 'from three to five photos' },
-] as const;
+  {
+    command: 'imagine',
+    title: 'Describe a picture',
+    text: EXAMPLE_PROMPT,
+    start: () => {
+      begin('imagine');
+      setValue('prompt', EXAMPLE_PROMPT);
+    },
+  },
+  { command: 'sketch', title: 'Draw, and let it follow', text: 'right here, on a canvas', start: drawSketch },
+  { command: 'teach', title: 'Teach it your things', text: 'from three to five photos', start: () => begin('teach') },
+];
+
+function begin(name: string): void {
+  const command = commandNamed(name);
+  if (command) beginCommand(command);
+}
 
 function Beginning({ isEmpty }: { isEmpty: boolean }) {
-  const start = (name: string) => {
-    const command = commandNamed(name);
-    if (command) beginCommand(command);
-  };
   return (
     <section class={`beginning${isEmpty ? ' is-empty' : ''}`} aria-label="Beginning of the channel">
       <h2>{channelId.value.startsWith('dm:') ? 'Just you and the booth' : `#${channelName.value} begins here`}</h2>
@@ -125,9 +137,9 @@ function Beginning({ isEmpty }: { isEmpty: boolean }) {
       </p>
       {isEmpty && (
         <ul class="first-steps">
-          {FIRST_STEPS.map(({ command, title, text }) => (
+          {FIRST_STEPS.map(({ command, title, text, start }) => (
             <li key={command}>
-              <button type="button" onClick={() => start(command)}>
+              <button type="button" onClick={start}>
                 <code>/{command}</code>
                 <strong>{title}</strong>
                 <span>{text}</span>

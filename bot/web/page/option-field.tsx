@@ -68,14 +68,15 @@ function Select({
   value: OptionValue | undefined;
   choices: readonly (readonly [string, string])[];
 }) {
-  const selected = value === true ? 'yes' : value === false ? 'no' : String(value ?? '');
+  const usual = choices.some(([key]) => key === 'auto') ? 'auto' : '';
+  const selected = value === true ? 'yes' : value === false ? 'no' : String(value ?? usual);
   const onChange = ({ currentTarget }: Event) => {
     const { value: chosen } = currentTarget as HTMLSelectElement;
     setValue(name, chosen === '' ? undefined : chosen);
   };
   return (
     <select id={`option-${name}`} value={selected} onChange={onChange}>
-      {!choices.some(([key]) => key === 'auto') && <option value="">as usual</option>}
+      {usual === '' && <option value="">as usual</option>}
       {choices.map(([key, text]) => (
         <option key={key} value={key}>
           {text}

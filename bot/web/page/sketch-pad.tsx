@@ -1,6 +1,6 @@
 import { signal, useSignal } from '@preact/signals';
 import { useEffect, useRef } from 'preact/hooks';
-import { addImage, removeImage } from './draft.ts';
+import { addImage, beginCommand, commandNamed, removeImage } from './draft.ts';
 import { Icon } from './icons.tsx';
 import { attempt } from './store.ts';
 import { isBlank, paint, paintSegment, type Sketch, type Stroke, sketchToPng } from './strokes.ts';
@@ -19,6 +19,14 @@ const opened = signal<Opening | undefined>(undefined);
 
 export function openSketchPad(opening: Opening): void {
   opened.value = opening;
+}
+
+/** Begins a command that follows a sketch, with the sheet first. */
+export function drawSketch(): void {
+  const command = commandNamed('sketch');
+  if (!command) return;
+  beginCommand(command);
+  openSketchPad({ option: 'image' });
 }
 
 export function SketchPad() {

@@ -21,15 +21,17 @@ export interface PersonOptions {
   readonly width?: number;
   readonly height?: number;
   readonly colorScheme?: 'light' | 'dark';
+  /** Whether the screen is touched. */
+  readonly isTouch?: boolean;
 }
 
 /** A person's own browser window, signed in; what its console complains of is gathered. */
 export async function openAs(
   browser: Browser,
   address: string,
-  { name, width = 1200, height = 820, colorScheme = 'light' }: PersonOptions,
+  { name, width = 1200, height = 820, colorScheme = 'light', isTouch = false }: PersonOptions,
 ): Promise<{ page: Page; complaints: string[] }> {
-  const context = await browser.newContext({ viewport: { width, height }, colorScheme });
+  const context = await browser.newContext({ viewport: { width, height }, colorScheme, hasTouch: isTouch });
   const page = await context.newPage();
   const complaints: string[] = [];
   page.on('pageerror', (error) => complaints.push(error.message));
@@ -44,15 +46,33 @@ export async function openAs(
   return { page, complaints };
 }
 
-/** Draws a line through points given as shares of the sheet. */
-export async function drawLine(page: Page, points: readonly (readonly [number, number])[]): Promise<void> {
+type Point = readonly [number, number];
+
+async function onSheet(page: Page, points: readonly Point[]): Promise<Point[]> {
   const box = await page.locator('dialog canvas').boundingBox();
   if (!box) throw new Error('There is no sheet to draw on');
-  const at = ([x, y]: readonly [number, number]) => [box.x + x * box.width, box.y + y * box.height] as const;
-  const [first, ...rest] = points;
+  return points.map(([x, y]) => [box.x + x * box.width, box.y + y * box.height]);
+}
+
+/** Draws a line with a finger through points given as shares of the sheet. */
+export async function touchLine(page: Page, points: readonly Point[]): Promise<void> {
+  const session = await page.context().newCDPSession(page);
+  const touch = (type: 'touchStart' | 'touchMove' | 'touchEnd', at: readonly Point[]) =>
+    session.send('Input.dispatchTouchEvent', { type, touchPoints: at.map(([x, y]) => ({ x, y })) });
+  const [first, ...rest] = await onSheet(page, points);
   if (!first) return;
-  await page.mouse.move(...at(first));
+  await touch('touchStart', [first]);
+  for (const point of rest) await touch('touchMove', [point]);
+  await touch('touchEnd', []);
+  await session.detach();
+}
+
+/** Draws a line through points given as shares of the sheet. */
+export async function drawLine(page: Page, points: readonly Point[]): Promise<void> {
+  const [first, ...rest] = await onSheet(page, points);
+  if (!first) return;
+  await page.mouse.move(...first);
   await page.mouse.down();
-  for (const point of rest) await page.mouse.move(...at(point), { steps: 6 });
+  for (const point of rest) await page.mouse.move(...point, { steps: 6 });
   await page.mouse.up();
 }

@@ -37,6 +37,8 @@ export interface Reply {
   readonly mentions: readonly Actor[];
   /** A bar: done of total. */
   readonly progress?: { readonly done: number; readonly total: number } | undefined;
+  /** Control maps as they were followed, to be shown small beside the pictures. */
+  readonly maps?: readonly ReplyPicture[] | undefined;
   /** Of a lesson: how far it is and what it drew on the way. Where it is given, a platform may show a strip and a curve. */
   readonly lesson?: ReplyLesson | undefined;
   /** The job that the reply is about. */

@@ -7,10 +7,11 @@ import type { Control, PictureJob } from '../shared/jobs.ts';
 import { cancelJob } from './actions.ts';
 import { type Dispatch, enqueue } from './enqueue.ts';
 import { findJob, findJobByMessage, type JobRow } from './job-rows.ts';
+import { lineage } from './lineage.ts';
 import type { Acknowledgement, Form, Press } from './platform.ts';
 import { settingsAt } from './settings.ts';
 import { steerLesson } from './steering.ts';
-import { endReply, receiptText, sayPrivately } from './wording.ts';
+import { endReply, joinLines, receiptText, sayPrivately } from './wording.ts';
 
 type Performer = (dispatch: Dispatch, pressed: Press, row: JobRow) => Promise<Acknowledgement>;
 
@@ -26,7 +27,9 @@ const performers: { readonly [A in ResultAction]: Performer } = {
   'more-control': (dispatch, pressed, row) => again(dispatch, pressed, row, scaledControls(row, CONTROL_STEP)),
   'less-control': (dispatch, pressed, row) => again(dispatch, pressed, row, scaledControls(row, 1 / CONTROL_STEP)),
   edit: async (dispatch, _, row) => ({ kind: 'form', form: editForm(dispatch, row) }),
-  details: async (_, __, row) => ({ kind: 'message', reply: sayPrivately(receiptText(row)) }),
+  details: async ({ database }, _, row) => {
+    return { kind: 'message', reply: sayPrivately(joinLines(receiptText(row), ...(await lineage(database, row)))) };
+  },
   cancel: async (dispatch, pressed, row) => {
     refuseStranger('cancel', pressed, row);
     return { kind: 'message', reply: sayPrivately(await cancelJob(dispatch, row)) };

@@ -90,6 +90,7 @@ function pictureReply(row: JobRow, result: PictureResult, owner: Actor): Reply {
   });
   return say(joinLines(`**${shorten(prompt)}**`, facts.join(' · '), ...readings, ...notes.map((note) => `- ${note}`)), {
     pictures: result.pictures.map(({ blob, altText }) => ({ blob, altText: altText.slice(0, MAX_ALT_TEXT) })),
+    maps: controls.map(({ map, kind }) => ({ blob: map, altText: `The ${kind} map that was followed` })),
     buttons: pictureButtons(row.id, row.job as PictureJob, result),
     mentions: [owner],
     jobId: row.id,

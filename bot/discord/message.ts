@@ -49,11 +49,13 @@ const MAX_ALT_TEXT = 1024;
 const MAX_LABEL = 80;
 
 export async function toMessage(reply: Reply, options: MessageOptions): Promise<DiscordMessage> {
-  const pictures = await readPictures(reply.pictures.slice(0, MAX_PICTURES), options);
+  const read = await readPictures([...reply.pictures, ...(reply.maps ?? [])].slice(0, MAX_PICTURES), options);
+  const pictures = read.slice(0, reply.pictures.length);
   const mentioned = options.isMentioning ? discordIds(reply) : [];
   const components: APIMessageTopLevelComponent[] = [
     textPart([mentioned.map((id) => `<@${id}>`).join(' '), shortText(reply.text), progressBar(reply)]),
     ...(pictures.length > 0 ? [galleryPart(pictures)] : []),
+    ...read.slice(reply.pictures.length).map(mapPart),
     ...buttonRows(reply.buttons),
     ...(options.key === undefined ? [] : [keyPart(options.key)]),
   ].filter((part) => part !== undefined);
@@ -61,12 +63,12 @@ export async function toMessage(reply: Reply, options: MessageOptions): Promise<
     body: {
       flags: MessageFlags.IsComponentsV2,
       components,
-      attachments: pictures.map(({ file, altText }, index) => {
+      attachments: read.map(({ file, altText }, index) => {
         return { id: String(index), filename: file.name, description: altText };
       }),
       allowed_mentions: { parse: [], users: mentioned },
     },
-    files: pictures.map(({ file }) => file),
+    files: read.map(({ file }) => file),
   };
 }
 
@@ -119,6 +121,19 @@ function galleryPart(pictures: readonly ReadPicture[]): APIMessageTopLevelCompon
       media: { url: `attachment://${file.name}` },
       ...(altText !== '' && { description: altText }),
     })),
+  };
+}
+
+/** A control map, small beside what it is. */
+function mapPart({ file, altText }: ReadPicture): APIMessageTopLevelComponent {
+  return {
+    type: ComponentType.Section,
+    components: [{ type: ComponentType.TextDisplay, content: `-# ${altText}` }],
+    accessory: {
+      type: ComponentType.Thumbnail,
+      media: { url: `attachment://${file.name}` },
+      description: altText,
+    },
   };
 }
 

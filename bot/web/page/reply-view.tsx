@@ -9,7 +9,7 @@ import { Markdown } from './markdown.tsx';
 import { percent } from './running-jobs.ts';
 
 export function ReplyView({ reply, losses }: { reply: Reply; losses: readonly LossPoint[] }) {
-  const { text, mentions, progress, pictures, buttons, lesson } = reply;
+  const { text, mentions, progress, pictures, maps, buttons, lesson } = reply;
   const inStrip = (button: ReplyButton) => lesson !== undefined && button.action === 'use-sample';
   const plain = buttons.filter((button) => !inStrip(button));
   const ofLesson = lesson
@@ -35,6 +35,7 @@ export function ReplyView({ reply, losses }: { reply: Reply; losses: readonly Lo
         </div>
       )}
       {inGallery.length > 0 && <Gallery pictures={inGallery} isPreview={progress !== undefined} />}
+      {maps && maps.length > 0 && <Maps maps={maps} />}
       {plain.length > 0 && <Buttons buttons={plain} />}
     </div>
   );
@@ -74,6 +75,24 @@ function Gallery({ pictures, isPreview }: { pictures: readonly ReplyPicture[]; i
             </a>
           )}
         </figure>
+      ))}
+    </div>
+  );
+}
+
+function Maps({ maps }: { maps: readonly ReplyPicture[] }) {
+  return (
+    <div class="said-pictures">
+      {maps.map(({ blob, altText }, i) => (
+        <button
+          type="button"
+          key={`${blob.hash}${i}`}
+          title={altText}
+          aria-label={`Enlarge: ${altText}`}
+          onClick={() => openLightbox(maps, i)}
+        >
+          <img src={blobUrl(blob)} alt="" loading="lazy" />
+        </button>
       ))}
     </div>
   );

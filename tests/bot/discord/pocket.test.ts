@@ -56,5 +56,6 @@ test('example sketch becomes a picture', async () => {
   peer.slashCommand('sketch', { options: { prompt: 'a red car', seed: 11 }, attachments });
   const end = await endNumber(3);
   expect(peer.text(end)).toContain('looks like a line drawing');
-  expect(peer.files(end)).toHaveLength(1);
+  // The picture, and the map that it follows.
+  expect(peer.files(end)).toHaveLength(2);
 }, 600_000);

@@ -77,6 +77,9 @@ test('reaction makes a variant for the person who reacted, after a restart', asy
 test('details are told to the person who asks', async () => {
   peer.press(first, 'Details', { user: peer.ben });
   expect(peer.text(await privately(peer.ben))).toMatch(/seed.*7/is);
+  peer.press(ends().at(-1)!, 'Details', { user: peer.ben });
+  const ofVariant = () => peer.privateMessages(peer.ben).find((message) => peer.text(message).includes('made from'));
+  expect(peer.text(await peer.until(ofVariant, 'the details'))).toMatch(/- made from `\w+`\\?: seed 7 → \d+/);
 });
 
 test('edit asks in a form that is filled in, and draws what was changed', async () => {
@@ -110,7 +113,10 @@ test('sketch becomes a picture, and how it was read is said', async () => {
     peer.slashCommand('sketch', { options: { prompt: 'a car', ...SMALL }, attachments });
   });
   expect(peer.text(drawn)).toMatch(/- sketch 1, followed \d+ %\\: looks like a line drawing/);
-  expect(peer.files(drawn)).toHaveLength(1);
+  expect(peer.files(drawn).map(({ description }) => description)).toEqual([
+    expect.stringMatching(/^Generated picture: a car/),
+    'The sketch map that was followed',
+  ]);
 });
 
 test('two maps at once come from two options or from one form', async () => {

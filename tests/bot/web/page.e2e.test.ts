@@ -107,6 +107,10 @@ test('a sketch drawn on the canvas arrives black on white and becomes a picture'
     (data[(Math.round(y * info.height) * info.width + Math.round(x * info.width)) * info.channels] ?? 255) < 128;
   expect([isDark(0.5, 0.5), isDark(0.2, 0.7), isDark(0.5, 0.9), isDark(0.3, 0.2)]).toEqual([true, true, false, false]);
   expect(await result.textContent()).toMatch(/sketch 1.*line drawing/);
+  const map = result.getByRole('button', { name: 'Enlarge: The sketch map that was followed' }).locator('img');
+  const followed = await pixels(map);
+  // Turned to white on black, as ControlNets learned it.
+  expect(followed.data.reduce((sum, value) => sum + value, 0) / followed.data.length).toBeLessThan(64);
 });
 
 test('two maps steer one picture together', async () => {
@@ -150,21 +154,38 @@ test('a result is edited in a form that has everything filled in', async () => {
   expect(await (await nextResult(before)).textContent()).toContain('a blue car on a beach');
 });
 
-test('four photos become a concept, and the concept appears in a picture', { timeout: 2 * LONG_MS }, async () => {
-  const photos = ['1', '2', '3', '4'].map((name) => join(EXAMPLES, 'backpack', `${name}.png`));
-  const before = await results().count();
+async function teach(name: string, steps: number): Promise<void> {
+  const photos = ['1', '2', '3', '4'].map((file) => join(EXAMPLES, 'backpack', `${file}.png`));
   await page.getByLabel('Add pictures').setInputFiles(photos);
-  await page.getByLabel('name', { exact: true }).fill('Knapsi');
+  await page.getByLabel('name', { exact: true }).fill(name);
   await page.getByLabel('class', { exact: true }).fill('backpack');
   await page.getByRole('button', { name: 'steps' }).click();
-  await page.getByLabel('steps', { exact: true }).fill('2');
+  await page.getByLabel('steps', { exact: true }).fill(String(steps));
   await page.locator('.command-foot .primary').click();
+}
+
+test('four photos become a concept, and the concept appears in a picture', { timeout: 2 * LONG_MS }, async () => {
+  const before = await results().count();
+  await teach('Knapsi', 2);
   await isShown(/Knapsi is learned/);
   expect(await page.locator('.lesson .strip img').count()).toBeGreaterThan(0);
   await type(`/imagine a knapsi on a beach ${FEW} `);
   const result = await nextResult(before);
   await result.getByRole('button', { name: 'Details' }).click();
   await isShown(/concept Knapsi/);
+});
+
+test('a lesson ends where it is stopped, or with the sample that is pressed', { timeout: 2 * LONG_MS }, async () => {
+  await teach('Stopsi', 2000);
+  await isShown(/^Learning, [1-9]\d* of 2000/);
+  await page.getByRole('button', { name: 'Stop here' }).click();
+  await isShown(/Stopped at step \d+ of 2000/);
+  await teach('Picksi', 2000);
+  await isShown(/^Learning, [1-9]\d* of 2000/);
+  const first = page.locator('.strip li', { hasText: 'step 0' }).last();
+  await first.getByRole('button', { name: 'Use this one' }).click();
+  await isShown(/The sample of step 0 was chosen at step \d+ of 2000/);
+  expect(await page.getByRole('button', { name: 'Use this one' }).count()).toBe(0);
 });
 
 test('a running job is cancelled by its button', async () => {

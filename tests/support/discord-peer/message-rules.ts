@@ -72,9 +72,7 @@ function problemsOfV2(
   );
   if (length > MAX_TEXT_DISPLAYS)
     problems.push(`components: at most ${MAX_TEXT_DISPLAYS} characters of text, got ${length}`);
-  const referenced = new Set(
-    all.flatMap((part) => (part.type === ComponentType.MediaGallery ? part.items.map((item) => item.media.url) : [])),
-  );
+  const referenced = new Set(all.flatMap(mediaOf));
   const names = new Set(attachments.map((attachment) => `attachment://${attachment.filename}`));
   for (const url of referenced) {
     if (url.startsWith('attachment://') && !names.has(url)) problems.push(`components: no attachment for ${url}`);
@@ -92,6 +90,12 @@ function problemsOfClassic(body: MessageBody, components: readonly APIMessageTop
   const others = components.filter((component) => component.type !== ComponentType.ActionRow);
   if (others.length > 0) problems.push('components: only rows without MessageFlags.IS_COMPONENTS_V2');
   return problems;
+}
+
+function mediaOf(part: AnyComponent): string[] {
+  if (part.type === ComponentType.MediaGallery) return part.items.map((item) => item.media.url);
+  if (part.type !== ComponentType.Section || part.accessory.type !== ComponentType.Thumbnail) return [];
+  return [part.accessory.media.url];
 }
 
 type AnyComponent = APIMessageTopLevelComponent | { readonly type: ComponentType.Button; readonly custom_id?: string };

@@ -46,7 +46,7 @@ export interface StudioOptions {
 }
 
 export const STEPS = 20;
-export const GUIDANCE_SCALE = 3;
+export const GUIDANCE_SCALE = 5;
 
 export async function openStudio({ family, model = join(family, 'model'), session }: StudioOptions): Promise<Studio> {
   const pipeline = new StableDiffusion(await openModelFolder(model), { ...session, dtype: 'float32' });

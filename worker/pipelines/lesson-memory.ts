@@ -42,7 +42,11 @@ export interface LessonEstimate extends MemoryEstimate {
   readonly totalBytes: number;
 }
 
-/** @throws UserError if method, settings and model do not fit */
+/**
+ * Pages of weights that several sessions read are counted once, as the system holds them; a process's resident size counts
+ * them for each session.
+ * @throws UserError if method, settings and model do not fit
+ */
 export async function estimateLesson(request: TrainRequest): Promise<LessonEstimate> {
   const { settings, session } = request;
   const { lesson, checkpoints } = await describeLesson(request);

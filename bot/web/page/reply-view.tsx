@@ -82,7 +82,7 @@ function Gallery({ pictures, isPreview }: { pictures: readonly ReplyPicture[]; i
 
 function Maps({ maps }: { maps: readonly ReplyPicture[] }) {
   return (
-    <div class="said-pictures">
+    <div class="maps">
       {maps.map(({ blob, altText }, i) => (
         <button
           type="button"

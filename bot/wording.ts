@@ -121,13 +121,8 @@ function labelOf(action: ResultAction): Pick<ReplyButton, 'label' | 'emoji'> {
 
 function lessonReply(row: JobRow, result: LessonResult, owner: Actor): Reply {
   const name = row.job.kind === 'lesson' ? row.job.name : '';
-  const { steps, durationSeconds, notes, finalLoss, likeness } = result.receipt;
-  const facts = [
-    `${steps} steps`,
-    `loss ${finalLoss.toFixed(3)}`,
-    ...(likeness === undefined ? [] : [`likeness ${percentText(likeness)}`]),
-    secondsText(durationSeconds),
-  ];
+  const { steps, durationSeconds, notes, finalLoss } = result.receipt;
+  const facts = [`${steps} steps`, `loss ${finalLoss.toFixed(3)}`, secondsText(durationSeconds)];
   const curve = result.lossCurve && curvePicture(result.lossCurve, { steps, finalLoss });
   const text = joinLines(
     `**${name}** is learned: write \`${name}\` in a prompt`,
@@ -197,7 +192,9 @@ export function receiptText({ id, job, result, state }: JobRow): string {
       ...shared,
       `- method: ${method}, ${steps} steps, final loss ${finalLoss.toFixed(4)}`,
       `- stands for: \`${result.appliedAs.promptText}\``,
-      likeness === undefined ? undefined : `- likeness of its samples to the photos: ${percentText(likeness)}`,
+      likeness === undefined
+        ? undefined
+        : `- likeness of its sample to the photos: ${percentText(likeness)} of the way from the untaught model`,
       drift === undefined ? undefined : `- drift of plain pictures of its class: ${drift.toPrecision(2)} %`,
       ...ending,
     );

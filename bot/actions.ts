@@ -4,10 +4,10 @@ import { UserError } from '../shared/errors.ts';
 import { JOB_KINDS } from '../shared/queue.ts';
 import { forgetConcept, ownConcept, renameConcept, shareConcept } from './concepts.ts';
 import { type Dispatch, timeLeft } from './enqueue.ts';
-import { findJob, type JobRow, placeInLine, requestCancel, unfinishedJobsOf } from './job-rows.ts';
+import { findJob, type JobRow, requestCancel, unfinishedJobsOf } from './job-rows.ts';
 import type { Acknowledgement } from './platform.ts';
 import { changeSettings, settingsAt } from './settings.ts';
-import { describeJob, joinLines, rangeText, sayPrivately, stageText } from './wording.ts';
+import { describeJob, joinLines, placeText, rangeText, sayPrivately, stageText } from './wording.ts';
 
 type ActionKind = Exclude<Action['kind'], 'enqueue'>;
 type ActionOf<K extends ActionKind> = Extract<Action, { kind: K }>;
@@ -103,11 +103,11 @@ function describeConcept({ name, classNoun, method, model, owner, sharedWith }: 
 }
 
 async function describeRow(dispatch: Dispatch, row: JobRow): Promise<string> {
-  const { ahead, aheadSeconds } = await placeInLine(dispatch.database, row);
+  const line = await dispatch.lines.placeOf(row);
   const own = dispatch.estimates.secondsFor(row.job);
   if (row.state === 'queued') {
-    const eta = rangeText(timeLeft(dispatch, { aheadSeconds, own }));
-    return `- \`${row.id}\` ${describeJob(row.job)}: #${ahead + 1} in the queue, ${eta}`;
+    const eta = rangeText(timeLeft(dispatch, { ...line, own }));
+    return `- \`${row.id}\` ${describeJob(row.job)}: ${placeText(line)} in the queue, ${eta}`;
   }
   const { progress } = row;
   const stage = progress ? stageText(progress) : 'starting';

@@ -8,31 +8,30 @@ import type { BlobStore } from '../shared/store.ts';
 
 type ConceptRow = Selectable<ConceptsTable>;
 
+interface Person {
+  readonly actor: Actor;
+  readonly place: Place;
+}
+
 /** Concepts that a person may use at a place: their own, and those shared with its channel, its server or everyone. */
-export async function conceptsFor(
-  database: Database,
-  { actor, place }: { actor: Actor; place: Place },
-): Promise<ConceptSummary[]> {
-  const rows = await database
-    .selectFrom('concepts')
-    .selectAll()
-    .where('forgotten_at', 'is', null)
-    .where('applied_as', 'is not', null)
-    .where((where) => {
-      const ownOrNear = where.or([
-        where('owner_id', '=', actor.userId),
-        where.and([where('shared_with', '=', 'channel'), where('channel_id', '=', place.channelId)]),
-        where.and([where('shared_with', '=', 'server'), where('server_id', '=', place.serverId ?? '')]),
-      ]);
-      // People, channels and servers are known by the numbers of their platform.
-      return where.or([
-        where('shared_with', '=', 'everyone'),
-        where.and([where('platform', '=', actor.platform), ownOrNear]),
-      ]);
-    })
-    .orderBy('name')
-    .execute();
-  return rows.flatMap((row) => summaryOf(row) ?? []);
+export async function conceptsFor(database: Database, person: Person): Promise<readonly ConceptSummary[]> {
+  return (await conceptsForEach(database, [person]))[0] ?? [];
+}
+
+/** The same for several people in one statement; people, channels and servers are known by the numbers of their platform. */
+export async function conceptsForEach(database: Database, people: readonly Person[]): Promise<ConceptSummary[][]> {
+  const asked = people.map(({ actor, place }, i) => ({ i, ...actor, ...place, platform: actor.platform }));
+  const { rows } = await sql<ConceptRow & { i: number }>`
+    select person.i, concepts.* from jsonb_to_recordset(${JSON.stringify(asked)}::jsonb)
+      as person (i integer, platform text, "userId" text, "channelId" text, "serverId" text)
+    join sketchbooth.concepts on forgotten_at is null and applied_as is not null and (
+      shared_with = 'everyone' or concepts.platform = person.platform and (
+        owner_id = "userId"
+        or shared_with = 'channel' and channel_id = "channelId"
+        or shared_with = 'server' and server_id = "serverId"
+      )
+    ) order by name`.execute(database);
+  return people.map((_, i) => rows.filter((row) => row.i === i).flatMap((row) => summaryOf(row) ?? []));
 }
 
 function summaryOf(row: ConceptRow): ConceptSummary | undefined {

@@ -7,7 +7,9 @@ import type { Metrics } from '../shared/metrics.ts';
 import type { JobQueue, WorkerSignal } from '../shared/queue.ts';
 import type { BlobStore } from '../shared/store.ts';
 import type { Estimates } from './estimates.ts';
+import type { Lines } from './lines.ts';
 import type { Platform } from './platform.ts';
+import type { CommandStatements } from './statements.ts';
 import type { Workers } from './workers.ts';
 
 /** What the parts of the bot share. */
@@ -25,4 +27,6 @@ export interface BotContext {
   readonly signal: (kind: JobKind, signal: WorkerSignal) => Promise<void>;
   readonly workers: Workers;
   readonly estimates: Estimates;
+  readonly lines: Lines;
+  readonly statements: CommandStatements;
 }

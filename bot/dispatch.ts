@@ -5,23 +5,33 @@ import { performAction } from './actions.ts';
 import { complete } from './completions.ts';
 import type { BotContext } from './context.ts';
 import { commandContext, type Dispatch, enqueue } from './enqueue.ts';
-import { saveAcknowledgement } from './job-rows.ts';
+import { watchLoad } from './load.ts';
 import type { Acknowledgement, BotInbox } from './platform.ts';
 import { press } from './presses.ts';
 import { keepUpload } from './uploads.ts';
 import { sayPrivately } from './wording.ts';
 
 export function createInbox(dispatch: Dispatch): BotInbox {
-  const { database, store, config } = dispatch;
+  const { store, config, statements } = dispatch;
+  const load = watchLoad();
+  const answer = async (id: string, run: () => Promise<Acknowledgement>): Promise<Acknowledgement> =>
+    load.isTooHigh() ? BUSY : load.during(() => forPerson(dispatch, id, run));
   return {
-    invoke: (invocation) => forPerson(dispatch, invocation.id, () => invoke(dispatch, invocation)),
-    press: (pressed) => forPerson(dispatch, pressed.id, () => press(dispatch, pressed)),
+    invoke: (invocation) => answer(invocation.id, () => invoke(dispatch, invocation)),
+    press: (pressed) => answer(pressed.id, () => press(dispatch, pressed)),
     complete: (source, typed, who) => complete(dispatch, { source, typed, ...who }),
     keepUpload: (bytes, name) => keepUpload(store, { bytes, name, maxBytes: config.maxUploadBytes }),
     readBlob: (blob) => store.get(blob),
-    acknowledged: (jobId, message) => saveAcknowledgement(database, jobId, message),
+    acknowledged: (jobId, message) => statements.saveAcknowledgement({ jobId, message }),
   };
 }
+
+/** Said at once: nothing was done, which is better than an answer that comes when nobody waits for it any more. */
+const BUSY: Acknowledgement = {
+  kind: 'message',
+  reply: sayPrivately('Too many commands are coming in just now. Nothing was done; ask again in some seconds.'),
+  isRefusal: true,
+};
 
 /** What a person can fix is said to them; anything else gets a number that leads to the log. */
 async function forPerson(

@@ -3,10 +3,9 @@ import { randomBytes, randomInt } from 'node:crypto';
 import type { CommandContext } from '../commands/command.ts';
 import { UserError } from '../shared/errors.ts';
 import { type Actor, CONTROL_KINDS, type Job, type LessonJob, type Place } from '../shared/jobs.ts';
-import { conceptsFor } from './concepts.ts';
 import type { BotContext } from './context.ts';
 import type { SecondsRange } from './estimates.ts';
-import { addJob, findJob, placeInLine } from './job-rows.ts';
+import { findJob } from './job-rows.ts';
 import { addConcept, dropConcept } from './lesson-ends.ts';
 import type { Outbox } from './outbox.ts';
 import { checkPhotos } from './photo-check.ts';
@@ -21,12 +20,13 @@ export async function commandContext(
   context: BotContext,
   who: { actor: Actor; place: Place },
 ): Promise<CommandContext> {
+  const [settings, concepts] = await Promise.all([settingsAt(context, who.place), context.statements.concepts(who)]);
   const workers = context.workers.alive();
   const controls = new Map(workers.flatMap((worker) => worker.controls).map((one) => [JSON.stringify(one), one]));
   return {
-    settings: await settingsAt(context, who.place),
+    settings,
     models: [...new Set(workers.flatMap(({ models }) => models.map(({ name }) => name)))].sort(),
-    concepts: await conceptsFor(context.database, who),
+    concepts,
     controls: [...controls.values()].flatMap(({ model, kind, method }) => {
       const known = CONTROL_KINDS.find((name) => name === kind);
       return known ? [{ model, kind: known, method }] : [];
@@ -55,7 +55,7 @@ export interface Enqueuing {
 
 /** Makes a job durable and says where it stands; the queue gets it right after. */
 export async function enqueue(dispatch: Dispatch, asked: Enqueuing): Promise<Acknowledgement> {
-  const { database, estimates, outbox } = dispatch;
+  const { database, estimates, lines, outbox, statements } = dispatch;
   const { actor, place, job, uploadLimitBytes, maxJobsPerUser, parentJobId } = asked;
   const jobId = newId();
   const [typical, long] = estimates.secondsFor(job);
@@ -63,7 +63,7 @@ export async function enqueue(dispatch: Dispatch, asked: Enqueuing): Promise<Ack
   const warnings = job.kind === 'lesson' ? await checkLesson(dispatch, job) : [];
   const note = joinLines(asked.note, ...warnings) || undefined;
   if (job.kind === 'lesson') await addConcept(database, job, replyTo);
-  const added = await addJob(database, {
+  const added = await statements.addJob({
     id: jobId,
     invocationId: asked.id,
     job,
@@ -82,8 +82,9 @@ export async function enqueue(dispatch: Dispatch, asked: Enqueuing): Promise<Ack
     throw new UserError(`Cannot queue more: ${whose} ${limit} jobs waiting or running, which is the limit`);
   }
   outbox.wake();
-  const eta = timeLeft(dispatch, { ...added, own: [typical, long] });
-  return { kind: 'message', reply: queuedReply(jobId, added.ahead, eta, note), jobId };
+  const line = await lines.placeOfAdded(job.kind, added);
+  const eta = timeLeft(dispatch, { ...line, own: [typical, long] });
+  return { kind: 'message', reply: queuedReply(jobId, line, { eta, note }), jobId };
 }
 
 /** Side of pictures where no worker has said what the model makes. */
@@ -107,7 +108,7 @@ export function timeLeft(
 
 /** A platform that sends the same delivery again gets the same answer. */
 async function repeatAcknowledgement(dispatch: Dispatch, invocationId: string): Promise<Acknowledgement> {
-  const { database, estimates } = dispatch;
+  const { database, estimates, lines } = dispatch;
   const row = await database
     .selectFrom('invocations')
     .select('outcome')
@@ -116,7 +117,7 @@ async function repeatAcknowledgement(dispatch: Dispatch, invocationId: string): 
   const { jobId } = (row?.outcome ?? {}) as { jobId?: string };
   const job = jobId === undefined ? undefined : await findJob(database, jobId);
   if (!job || jobId === undefined) return { kind: 'silence' };
-  const { ahead, aheadSeconds } = await placeInLine(database, job);
-  const eta = timeLeft(dispatch, { aheadSeconds, own: estimates.secondsFor(job.job) });
-  return { kind: 'message', reply: queuedReply(jobId, ahead, eta, job.note), jobId };
+  const line = await lines.placeOf(job);
+  const eta = timeLeft(dispatch, { ...line, own: estimates.secondsFor(job.job) });
+  return { kind: 'message', reply: queuedReply(jobId, line, { eta, note: job.note }), jobId };
 }

@@ -22,69 +22,36 @@ export interface NewJob {
 }
 
 export type AddedJob =
-  /** @property ahead  jobs of the lane that are served before it, running ones included */
-  | { readonly kind: 'added'; readonly ahead: number; readonly aheadSeconds: number }
+  | ({ readonly kind: 'added'; readonly tag: number } & Place)
   /** The delivery was carried out before. */
   | { readonly kind: 'duplicate' }
   | { readonly kind: 'too-many'; readonly whose: 'user' | 'server' };
 
+/** Jobs of the lane that are served before a job, running ones included, and what they cost together. */
+export interface Place {
+  readonly ahead: number;
+  readonly aheadSeconds: number;
+}
+
+/** Places up to here are counted; further ones are estimated, since counting them at each command would take longer and longer. */
+export const COUNTED_PLACES = 100;
+
 /**
- * Adds a job, its place in the fair order and the mark of its delivery, all or nothing in one statement.
- * The tag is the start tag of start-time fair queueing: the later of the lane's virtual time and the end of the owner's
- * newest job (Goyal, Vin and Cheng 1996).
+ * Adds jobs, their places in the fair order and the marks of their deliveries in one statement; see the function in
+ * shared/migrations.ts.
+ * @returns what became of each; `ahead` is COUNTED_PLACES at most
  */
-export async function addJob(database: Database, asked: NewJob): Promise<AddedJob> {
-  const { job, replyTo, costSeconds: cost } = asked;
-  const { place, owner } = replyTo;
-  const share = `${owner.platform}/${owner.userId}`;
-  const outcome = JSON.stringify({ jobId: asked.id });
-  const { rows } = await sql<{ tag: number | null; mine: number; theirs: number; ahead: number; seconds: number }>`
-    with busy as (
-      select
-        (
-          select count(*) from sketchbooth.jobs where state in ('queued', 'running')
-            and platform = ${owner.platform} and owner_id = ${owner.userId}
-        ) as mine,
-        (
-          select count(*) from sketchbooth.jobs where state in ('queued', 'running')
-            and platform = ${place.platform} and server_id = ${place.serverId ?? null}::text
-        ) as theirs
-    ), invocation as (
-      insert into sketchbooth.invocations (id, outcome)
-      select ${asked.invocationId}, ${outcome}::jsonb from busy
-      where mine < ${asked.maxJobsPerUser}::int and theirs < ${asked.maxJobsPerServer}::int
-      on conflict do nothing returning id
-    ), clock as (
-      select coalesce((select virtual_time from sketchbooth.fair_lanes where lane = ${job.kind}), 0) as time
-    ), share as (
-      insert into sketchbooth.fair_shares (lane, owner, last_tag)
-      select ${job.kind}, ${share}, clock.time + ${cost}::float8 from clock, invocation
-      on conflict (lane, owner) do update
-        set last_tag = greatest(fair_shares.last_tag, (select time from clock)) + ${cost}::float8
-      returning last_tag - ${cost}::float8 as tag
-    ), added as (
-      insert into sketchbooth.jobs
-        (id, kind, job, reply_to, platform, owner_id, server_id, channel_id, parent_job_id, note, tag, cost_seconds)
-      select ${asked.id}, ${job.kind}, ${JSON.stringify(job)}::jsonb, ${JSON.stringify(replyTo)}::jsonb,
-        ${place.platform}, ${owner.userId}, ${place.serverId ?? null}::text, ${place.channelId},
-        ${asked.parentJobId ?? null}::text, ${asked.note ?? null}::text, share.tag, ${cost}::float8
-      from share
-      returning tag
-    )
-    select
-      (select tag from added) as tag, mine::int, theirs::int, line.ahead::int,
-      coalesce(line.seconds, 0)::float8 as seconds
-    from busy, lateral (
-      select count(*) as ahead, sum(cost_seconds) as seconds from sketchbooth.jobs
-      where kind = ${job.kind} and state in ('queued', 'running')
-        and (state = 'running' or tag <= (select tag from added))
-    ) as line`.execute(database);
-  const [row] = rows;
-  if (!row) throw new Error('Cannot add the job: the statement must give one row, got none');
-  if (row.tag !== null) return { kind: 'added', ahead: row.ahead, aheadSeconds: row.seconds };
-  if (row.mine >= asked.maxJobsPerUser) return { kind: 'too-many', whose: 'user' };
-  if (row.theirs >= asked.maxJobsPerServer) return { kind: 'too-many', whose: 'server' };
-  return { kind: 'duplicate' };
+export async function addJobs(database: Database, asked: readonly NewJob[]): Promise<AddedJob[]> {
+  const text = JSON.stringify(asked.map((one) => ({ ...one, countedPlaces: COUNTED_PLACES })));
+  const { rows } = await sql<{ outcome: string; start_tag: number; ahead: number; ahead_seconds: number }>`
+    select added.* from jsonb_array_elements(${text}::jsonb) as asked, sketchbooth.add_job(asked) as added
+  `.execute(database);
+  return rows.map(({ outcome, start_tag: tag, ahead, ahead_seconds }) => {
+    if (outcome === 'added') return { kind: 'added', tag, ahead, aheadSeconds: ahead_seconds };
+    return outcome === 'duplicate'
+      ? { kind: 'duplicate' }
+      : { kind: 'too-many', whose: outcome === 'too many of the user' ? 'user' : 'server' };
+  });
 }
 
 export function findJob(database: Database, id: string): Promise<JobRow | undefined> {
@@ -223,13 +190,23 @@ export function jobsToCancel(database: Database): Promise<JobRow[]> {
     .execute();
 }
 
-export async function saveAcknowledgement(database: Database, id: string, message: StoredMessage): Promise<void> {
-  await database
-    .updateTable('jobs')
-    .set({ ack_message: JSON.stringify(message) })
-    .where('id', '=', id)
-    .execute();
-  await rememberMessage(database, id, message);
+/** Where the acknowledgement of a job was put. */
+export interface ShownAcknowledgement {
+  readonly jobId: string;
+  readonly message: StoredMessage;
+}
+
+/** Lets progress be edited into acknowledgements, and reactions on them find their jobs. */
+export async function saveAcknowledgements(database: Database, shown: readonly ShownAcknowledgement[]): Promise<void> {
+  await sql`
+    with shown as (
+      select * from jsonb_to_recordset(${JSON.stringify(shown)}::jsonb) as shown ("jobId" text, message jsonb)
+    ), saved as (
+      update sketchbooth.jobs set ack_message = shown.message from shown where jobs.id = shown."jobId"
+    )
+    insert into sketchbooth.messages (platform, channel_id, message_id, job_id)
+    select message ->> 'platform', message ->> 'channelId', message ->> 'messageId', "jobId" from shown
+    on conflict do nothing`.execute(database);
 }
 
 /** Lets a reaction on the message find the job. */
@@ -267,18 +244,6 @@ export async function jobsToSettle(
 
 export async function markSettled(database: Database, id: string): Promise<void> {
   await database.updateTable('jobs').set({ is_ack_settled: true }).where('id', '=', id).execute();
-}
-
-/** Where a waiting job stands: jobs of its lane that are served before it, and what they cost together. */
-export async function placeInLine(
-  database: Database,
-  { id, kind, tag }: Pick<JobRow, 'id' | 'kind' | 'tag'>,
-): Promise<{ ahead: number; aheadSeconds: number }> {
-  const { rows } = await sql<{ ahead: number; seconds: number }>`
-    select count(*)::int as ahead, coalesce(sum(cost_seconds), 0)::float8 as seconds from sketchbooth.jobs
-    where kind = ${kind} and id <> ${id} and (state = 'running' or (state = 'queued' and tag <= ${tag}::float8))
-  `.execute(database);
-  return { ahead: rows[0]!.ahead, aheadSeconds: rows[0]!.seconds };
 }
 
 /** Starts the fair order anew where nobody waits: tags must not grow for ever. */

@@ -15,8 +15,10 @@ import { releaseClaims, startDelivery } from './delivery.ts';
 import { createInbox } from './dispatch.ts';
 import { openEstimates } from './estimates.ts';
 import { UNFINISHED } from './job-rows.ts';
+import { openLines } from './lines.ts';
 import { startOutbox } from './outbox.ts';
 import type { Platform } from './platform.ts';
+import { commandStatements } from './statements.ts';
 import { openWorkers } from './workers.ts';
 
 /** What a bot stands on; whoever opened it closes it after the bot. */
@@ -57,6 +59,8 @@ export async function startBot(services: BotServices): Promise<Bot> {
     signal: (kind, signal) => producers[kind].publishEvent({ eventName: 'signal', signal: JSON.stringify(signal) }),
     workers: await openWorkers(database),
     estimates: await openEstimates(database),
+    lines: openLines(database),
+    statements: commandStatements(database),
   };
   const delivery = startDelivery({
     database,

@@ -1,6 +1,8 @@
 /** Defaults and limits: the channel's, the server's, ours. */
 
+import { sql } from 'kysely';
 import type { PlaceSettings } from '../commands/command.ts';
+import type { Database } from '../shared/database.ts';
 import type { Place } from '../shared/jobs.ts';
 import type { BotContext } from './context.ts';
 
@@ -21,20 +23,23 @@ export function usualSettings(defaultModel: string): PlaceSettings {
 }
 
 /** What holds at a place. */
-export async function settingsAt({ database, config }: BotContext, place: Place): Promise<PlaceSettings> {
-  const rows = await database
-    .selectFrom('settings')
-    .select(['scope', 'changes'])
-    .where('platform', '=', place.platform)
-    .where((where) =>
-      where.or([
-        where.and([where('scope', '=', 'channel'), where('scope_id', '=', place.channelId)]),
-        where.and([where('scope', '=', 'server'), where('scope_id', '=', place.serverId ?? '')]),
-      ]),
-    )
-    .execute();
-  const changes = (scope: 'channel' | 'server') => rows.find((row) => row.scope === scope)?.changes;
-  return { ...usualSettings(config.defaultModel), ...changes('server'), ...changes('channel') };
+export async function settingsAt({ statements, config }: BotContext, place: Place): Promise<PlaceSettings> {
+  return { ...usualSettings(config.defaultModel), ...(await statements.changedSettings(place)) };
+}
+
+/** What was changed at each of several places: the channel's changes go before its server's. */
+export async function changesAtEach(database: Database, places: readonly Place[]): Promise<Partial<PlaceSettings>[]> {
+  const asked = places.map((place, i) => ({ i, ...place }));
+  const { rows } = await sql<{ i: number; scope: 'channel' | 'server'; changes: Partial<PlaceSettings> }>`
+    select place.i, scope, changes from jsonb_to_recordset(${JSON.stringify(asked)}::jsonb)
+      as place (i integer, platform text, "channelId" text, "serverId" text)
+    join sketchbooth.settings on settings.platform = place.platform and (
+      scope = 'channel' and scope_id = "channelId" or scope = 'server' and scope_id = "serverId"
+    )`.execute(database);
+  return places.map((_, i) => {
+    const changes = (scope: 'channel' | 'server') => rows.find((row) => row.i === i && row.scope === scope)?.changes;
+    return { ...changes('server'), ...changes('channel') };
+  });
 }
 
 /** Changes some settings of a place; those that are undefined go back to what holds without them. */

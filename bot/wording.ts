@@ -4,6 +4,7 @@ import { signOf } from '../commands/signs.ts';
 import type { Actor, BlobRef, Job, JobProgress, LessonResult, PictureJob, PictureResult } from '../shared/jobs.ts';
 import type { SecondsRange } from './estimates.ts';
 import type { JobRow } from './job-rows.ts';
+import type { PlaceInLine } from './lines.ts';
 import type { Reply, ReplyButton, ReplyLesson, ReplyPicture } from './platform.ts';
 
 const MAX_SHOWN_PROMPT = 300;
@@ -18,10 +19,18 @@ export function sayPrivately(text: string): Reply {
   return say(text, { isPrivate: true });
 }
 
-/** @param ahead  jobs that are served before it */
-export function queuedReply(jobId: string, ahead: number, eta: SecondsRange, note?: string | null): Reply {
-  const place = ahead === 0 ? 'Starting now' : `Queued, #${ahead + 1}`;
+export function queuedReply(
+  jobId: string,
+  line: PlaceInLine,
+  { eta, note }: { eta: SecondsRange; note?: string | null | undefined },
+): Reply {
+  const place = line.ahead === 0 ? 'Starting now' : `Queued, ${placeText(line)}`;
   return say(joinLines(note, `${place}, ${rangeText(eta)}`), { buttons: [cancelButton(jobId)], jobId });
+}
+
+/** "#3", "about #1200". */
+export function placeText({ ahead, isAbout }: PlaceInLine): string {
+  return isAbout ? `about #${Math.round(ahead / 100) * 100}` : `#${ahead + 1}`;
 }
 
 export function progressReply(jobId: string, progress: JobProgress, note?: string | null): Reply {

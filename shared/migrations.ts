@@ -168,4 +168,84 @@ export const MIGRATIONS: readonly string[] = [
   `,
   // The limit of jobs per person is looked up at every command.
   `create index jobs_of_owner_unfinished on jobs (platform, owner_id) where state in ('queued', 'running')`,
+  // With the platform first, plans made for small tables read a server's jobs through it, and go on so when there are many.
+  `drop index jobs_of_owner_unfinished;
+  create index jobs_of_owner_unfinished on jobs (owner_id, platform) where state in ('queued', 'running')`,
+  // One job of many in a statement, each seeing those before it; its plans are kept, which parsing a statement each time is not.
+  `
+  create function add_job(
+    asked jsonb,
+    out outcome text,
+    out start_tag double precision,
+    out ahead integer,
+    out ahead_seconds double precision
+  ) language plpgsql as $$
+  declare
+    lane_kind constant text := asked #>> '{job,kind}';
+    owner_platform constant text := asked #>> '{replyTo,owner,platform}';
+    user_id constant text := asked #>> '{replyTo,owner,userId}';
+    place_platform constant text := asked #>> '{replyTo,place,platform}';
+    server constant text := asked #>> '{replyTo,place,serverId}';
+    cost constant double precision := asked ->> 'costSeconds';
+    owner_limit constant integer := asked ->> 'maxJobsPerUser';
+    server_limit constant integer := asked ->> 'maxJobsPerServer';
+    places constant integer := asked ->> 'countedPlaces';
+    busy integer;
+    now_in_lane double precision;
+  begin
+    if exists (select from sketchbooth.invocations where id = asked ->> 'invocationId') then
+      outcome := 'duplicate';
+      return;
+    end if;
+
+    select count(*) into busy from (
+      select from sketchbooth.jobs where state in ('queued', 'running')
+        and platform = owner_platform and owner_id = user_id limit owner_limit
+    ) as mine;
+    if busy >= owner_limit then
+      outcome := 'too many of the user';
+      return;
+    end if;
+    select count(*) into busy from (
+      select from sketchbooth.jobs where state in ('queued', 'running')
+        and platform = place_platform and server_id = server limit server_limit
+    ) as theirs;
+    if busy >= server_limit then
+      outcome := 'too many of the server';
+      return;
+    end if;
+
+    insert into sketchbooth.invocations (id, outcome)
+    values (asked ->> 'invocationId', jsonb_build_object('jobId', asked ->> 'id')) on conflict do nothing;
+    if not found then
+      outcome := 'duplicate';
+      return;
+    end if;
+
+    -- The start tag of start-time fair queueing: the later of the lane's virtual time and the end of the owner's newest
+    -- job (Goyal, Vin and Cheng 1996).
+    now_in_lane := coalesce((select virtual_time from sketchbooth.fair_lanes where lane = lane_kind), 0);
+    insert into sketchbooth.fair_shares as share (lane, owner, last_tag)
+    values (lane_kind, owner_platform || '/' || user_id, now_in_lane + cost)
+    on conflict (lane, owner) do update set last_tag = greatest(share.last_tag, now_in_lane) + cost
+    returning last_tag - cost into start_tag;
+
+    -- Whatever runs has a tag that is not above the virtual time.
+    select count(*), coalesce(sum(cost_seconds), 0) into ahead, ahead_seconds from (
+      select cost_seconds from sketchbooth.jobs
+      where kind = lane_kind and state in ('queued', 'running') and tag <= start_tag order by tag limit places
+    ) as line;
+
+    insert into sketchbooth.jobs
+      (id, kind, job, reply_to, platform, owner_id, server_id, channel_id, parent_job_id, note, tag, cost_seconds,
+        created_at)
+    values (
+      asked ->> 'id', lane_kind, asked -> 'job', asked -> 'replyTo', place_platform, user_id, server,
+      asked #>> '{replyTo,place,channelId}', asked ->> 'parentJobId', asked ->> 'note', start_tag, cost,
+      -- Jobs of one statement have come one after the other too.
+      clock_timestamp()
+    );
+    outcome := 'added';
+  end
+  $$`,
 ];

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { type Delivery, postKey, releaseClaims, startDelivery } from '../../bot/delivery.ts';
-import { finishJob, markStarted, saveAcknowledgement } from '../../bot/job-rows.ts';
+import { finishJob, markStarted, saveAcknowledgements } from '../../bot/job-rows.ts';
 import { createLog } from '../../shared/log.ts';
 import { addPicture, type BotTables, openTables } from '../support/bot-tables.ts';
 import { ALICE, ChatPlatform } from '../support/chat-platform.ts';
@@ -96,7 +96,7 @@ test('progress is shown at most every three seconds, and never after the end', a
   const replyTo = { place: { platform: 'web', channelId: 'studio' }, owner: ALICE, uploadLimitBytes: 1 } as const;
   const said = { text: 'Queued', pictures: [], buttons: [], isPrivate: false, mentions: [] };
   const ref = await chat.post(replyTo, said, 'acknowledgement');
-  await saveAcknowledgement(database, 'j4', ref);
+  await saveAcknowledgements(database, [{ jobId: 'j4', message: ref }]);
   await markStarted(database, 'j4');
   const editedAt: number[] = [];
   const edit = chat.edit.bind(chat);

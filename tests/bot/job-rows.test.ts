@@ -1,7 +1,9 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { finishJob, jobsToEnqueue, markStarted, restartIdleLanes } from '../../bot/job-rows.ts';
+import { openLines } from '../../bot/lines.ts';
+import { commandStatements } from '../../bot/statements.ts';
 import { JOB_KINDS } from '../../shared/queue.ts';
-import { addPicture, type BotTables, openTables } from '../support/bot-tables.ts';
+import { addPicture, type BotTables, newPicture, openTables } from '../support/bot-tables.ts';
 
 let tables: BotTables;
 
@@ -82,4 +84,44 @@ test('a job ends once', async () => {
   expect(await finishJob(database, 'a0', { state: 'cancelled' })).toBe(false);
   const posts = await database.selectFrom('posts').select(['job_id', 'state']).execute();
   expect(posts).toEqual([{ job_id: 'a0', state: 'pending' }]);
+});
+
+test('jobs that come at the same moment are limited and ordered as if they came one by one', async () => {
+  const { addJob } = commandStatements(tables.database);
+  const asked = [...Array(13)].map((_, i) =>
+    newPicture({ id: `a${i}`, userId: i % 4 === 3 ? 'b' : 'a', maxJobsPerUser: 8 }),
+  );
+  const added = await Promise.all(asked.map(addJob));
+  expect(added.map(({ kind }) => kind)).toEqual([...Array(10).fill('added'), 'too-many', 'added', 'too-many']);
+  expect(added[2]).toMatchObject({ tag: 2, ahead: 2, aheadSeconds: 2 });
+  expect(added[3]).toMatchObject({ tag: 0, ahead: 1, aheadSeconds: 1 });
+  expect((await order()).slice(6)).toBe('aaaaa');
+});
+
+test('what cannot be written fails alone, however many come with it', async () => {
+  const { addJob } = commandStatements(tables.database);
+  const asked = [...Array(20)].map((_, i) =>
+    newPicture({ id: `a${i}`, userId: `user ${i}`, ...(i === 7 && { note: '\0' }) }),
+  );
+  const ends = await Promise.allSettled(asked.map(addJob));
+  expect(ends.flatMap(({ status }, i) => (status === 'rejected' ? [i] : []))).toEqual([7]);
+  expect(await jobsToEnqueue(tables.database, 100)).toHaveLength(19);
+});
+
+test('near places are counted, far ones told to the hundred', async () => {
+  const { database } = tables;
+  const { addJob } = commandStatements(database);
+  const lines = openLines(database);
+  const asked = [...Array(350)].map((_, i) => newPicture({ id: `a${i}`, userId: `user ${i}`, maxJobsPerServer: 1000 }));
+  const added = await Promise.all(asked.map(addJob));
+  const placeOf = async (i: number) => {
+    const one = added[i]!;
+    if (one.kind !== 'added') throw new Error(`Not added: ${i}`);
+    return lines.placeOfAdded('picture', one);
+  };
+  expect(await placeOf(99)).toEqual({ ahead: 99, aheadSeconds: 99, isAbout: false });
+  const late = await addPicture(database, { id: 'late', userId: 'user 0', costSeconds: 2, maxJobsPerServer: 1000 });
+  expect(late).toMatchObject({ tag: 1, ahead: 100 });
+  const row = { id: 'late', kind: 'picture', tag: 1 } as const;
+  expect(await openLines(database).placeOf(row)).toEqual({ ahead: 300, aheadSeconds: 300, isAbout: true });
 });

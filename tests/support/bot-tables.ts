@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type AddedJob, addJob, type NewJob } from '../../bot/job-rows.ts';
+import { type AddedJob, addJobs, type NewJob } from '../../bot/job-rows.ts';
 import { type Database, openDatabase } from '../../shared/database.ts';
 import { EmbeddedPostgres } from '../../shared/embedded-postgres.ts';
 import type { PictureJob } from '../../shared/jobs.ts';
@@ -44,13 +44,12 @@ export const PICTURE: PictureJob = {
   concepts: [],
 };
 
-/** Adds a picture that costs a second. */
-export function addPicture(
-  database: Database,
-  { id, userId, channelId = 'studio', ...more }: { id: string; userId: string; channelId?: string } & Partial<NewJob>,
-): Promise<AddedJob> {
+type AskedPicture = { id: string; userId: string; channelId?: string } & Partial<NewJob>;
+
+/** A picture that costs a second. */
+export function newPicture({ id, userId, channelId = 'studio', ...more }: AskedPicture): NewJob {
   const owner = { platform: 'web', userId, displayName: userId } as const;
-  return addJob(database, {
+  return {
     id,
     invocationId: `invocation of ${id}`,
     job: PICTURE,
@@ -61,5 +60,10 @@ export function addPicture(
     maxJobsPerUser: 10,
     maxJobsPerServer: 100,
     ...more,
-  });
+  };
+}
+
+export async function addPicture(database: Database, asked: AskedPicture): Promise<AddedJob> {
+  const [added] = await addJobs(database, [newPicture(asked)]);
+  return added!;
 }

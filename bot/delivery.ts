@@ -4,7 +4,7 @@ import type { Database, POST_STATES, PostsTable, StoredMessage } from '../shared
 import type { JobProgress, PlatformName } from '../shared/jobs.ts';
 import type { Log } from '../shared/log.ts';
 import { findJob, type JobRow, jobsToSettle, markSettled, rememberMessage } from './job-rows.ts';
-import { PermanentPostError, type Platform } from './platform.ts';
+import { PermanentPostError, type Platform, type Reply } from './platform.ts';
 import { repeat } from './repeat.ts';
 import { endReply, progressReply, settledReply } from './wording.ts';
 
@@ -13,6 +13,8 @@ export interface Delivery {
   wake(): void;
   /** Shows progress in the acknowledgement, at most every few seconds. */
   showProgress(jobId: string, progress: JobProgress): void;
+  /** Shows what has become of a job that waits, at most as often; nothing if it has begun meanwhile. */
+  showWaiting(jobId: string, reply: Reply): void;
   stop(): Promise<void>;
 }
 
@@ -51,9 +53,10 @@ export function startDelivery(options: DeliveryOptions): Delivery {
       posts.wake();
       settling.wake();
     },
-    showProgress: progress.show,
+    showProgress: (jobId, newest) => progress.show(jobId, (row) => progressReply(jobId, newest, row.note)),
+    showWaiting: (jobId, reply) => progress.show(jobId, (row) => (row.state === 'queued' ? reply : undefined)),
     stop: async () => {
-      progress.stop();
+      await progress.stop();
       await posts.stop();
       await settling.stop();
     },
@@ -166,15 +169,18 @@ export async function releaseClaims(database: Database): Promise<void> {
   await database.updateTable('posts').set({ claimed_until: null }).where('state', '=', 'posting').execute();
 }
 
+/** What an acknowledgement is to show when its turn has come; undefined for what it shows already. */
+type Shown = (row: JobRow) => Reply | undefined;
+
 interface ProgressEdits {
-  readonly show: (jobId: string, progress: JobProgress) => void;
+  readonly show: (jobId: string, shown: Shown) => void;
   /** Waits for the edit under way, and shows no more progress of the job. */
   readonly end: (jobId: string) => Promise<void>;
-  readonly stop: () => void;
+  readonly stop: () => Promise<void>;
 }
 
 interface EditState {
-  newest: JobProgress;
+  newest: Shown;
   timer: NodeJS.Timeout | undefined;
   lastEditAt: number;
   edit: Promise<void>;
@@ -182,11 +188,13 @@ interface EditState {
 
 function progressEdits({ database, log }: DeliveryOptions, platforms: Platforms): ProgressEdits {
   const states = new Map<string, EditState>();
+  let isStopped = false;
   const edit = async (jobId: string) => {
     const row = await findJob(database, jobId);
     const state = states.get(jobId);
     if (!state || !row?.ack_message || row.finished_at) return;
-    await platforms.get(row.platform)?.edit(row.ack_message, progressReply(jobId, state.newest, row.note));
+    const reply = state.newest(row);
+    if (reply) await platforms.get(row.platform)?.edit(row.ack_message, reply);
   };
   const editSoon = (jobId: string, state: EditState) => {
     if (state.timer) return;
@@ -202,6 +210,7 @@ function progressEdits({ database, log }: DeliveryOptions, platforms: Platforms)
   };
   return {
     show: (jobId, newest) => {
+      if (isStopped) return;
       const known = states.get(jobId);
       const state = known ?? { newest, timer: undefined, lastEditAt: 0, edit: Promise.resolve() };
       state.newest = newest;
@@ -214,8 +223,10 @@ function progressEdits({ database, log }: DeliveryOptions, platforms: Platforms)
       states.delete(jobId);
       await state?.edit;
     },
-    stop: () => {
+    stop: async () => {
+      isStopped = true;
       for (const { timer } of states.values()) clearTimeout(timer);
+      await Promise.all([...states.values()].map((state) => state.edit));
       states.clear();
     },
   };

@@ -10,6 +10,7 @@ import type { Log } from '../shared/log.ts';
 import type { Metrics } from '../shared/metrics.ts';
 import { JOB_KINDS, LANES, type QueueFactory } from '../shared/queue.ts';
 import type { BlobStore } from '../shared/store.ts';
+import { connectPlatforms } from './connect.ts';
 import type { BotContext } from './context.ts';
 import { releaseClaims, startDelivery } from './delivery.ts';
 import { createInbox } from './dispatch.ts';
@@ -19,6 +20,7 @@ import { openLines } from './lines.ts';
 import { startOutbox } from './outbox.ts';
 import type { Platform } from './platform.ts';
 import { commandStatements } from './statements.ts';
+import { startWaiting } from './waiting.ts';
 import { openWorkers } from './workers.ts';
 
 /** What a bot stands on; whoever opened it closes it after the bot. */
@@ -78,12 +80,15 @@ export async function startBot(services: BotServices): Promise<Bot> {
     onProgress: (jobId, progress) => delivery.showProgress(jobId, progress),
     onEnd: () => delivery.wake(),
   });
+  const waiting = startWaiting(context, delivery);
   const inbox = createInbox({ ...context, outbox });
-  await Promise.all(platforms.map((platform) => platform.start(inbox)));
+  const connections = await connectPlatforms(platforms, inbox, log);
   return {
     stop: async () => {
+      await waiting.stop();
       await delivery.stop();
       await outbox.stop();
+      await connections.stop();
       await Promise.all(platforms.map((platform) => platform.stop()));
       const parts = [...Object.values(queues), ...Object.values(events), ...Object.values(producers)];
       await Promise.all(parts.map((part) => part.close()));

@@ -109,7 +109,10 @@ export interface BotInbox {
 /** One chat platform. */
 export interface Platform {
   readonly name: PlatformName;
-  /** Connects and begins to listen. */
+  /**
+   * Connects and begins to listen.
+   * @throws UnreachableError if its servers do not answer now: it may then be started again
+   */
   start(inbox: BotInbox): Promise<void>;
   /**
    * Posts a result; may be called again with the same key after a crash and then must not post twice if it can know.
@@ -131,4 +134,9 @@ export interface Platform {
 /** A post that no retry can bring about. */
 export class PermanentPostError extends Error {
   override readonly name = 'PermanentPostError';
+}
+
+/** A platform that does not answer now. */
+export class UnreachableError extends Error {
+  override readonly name = 'UnreachableError';
 }

@@ -1,5 +1,5 @@
-/** Which of Discord's errors no retry can cure. Numbers from its documentation, "JSON Error Codes". */
-import { DiscordAPIError, RESTJSONErrorCodes } from 'discord.js';
+/** Which of Discord's errors no retry can cure, and which mean that it cannot be reached. Numbers from its documentation, "JSON Error Codes". */
+import { DiscordAPIError, HTTPError, RESTJSONErrorCodes } from 'discord.js';
 import { PermanentPostError } from '../platform.ts';
 
 const PERMANENT = new Set<number | string>([
@@ -47,4 +47,15 @@ export function isUnanswerable(error: unknown): error is DiscordAPIError {
     RESTJSONErrorCodes.InvalidWebhookToken,
     RESTJSONErrorCodes.UnknownWebhook,
   );
+}
+
+const NETWORK_CODE = /^(E(CONN|NOTFOUND|AI_AGAIN|TIMEDOUT|HOST|NET|PIPE)|UND_ERR)/;
+
+/** Whether its servers did not answer, or answered that they cannot now; a later try may succeed. */
+export function isUnreachable(error: unknown): error is Error {
+  if (!(error instanceof Error)) return false;
+  if (error instanceof HTTPError) return error.status >= 500;
+  const { code, cause } = error as { code?: unknown; cause?: unknown };
+  const isNetwork = (typeof code === 'string' && NETWORK_CODE.test(code)) || error.name === 'AbortError';
+  return isNetwork || isUnreachable(cause);
 }

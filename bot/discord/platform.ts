@@ -14,8 +14,8 @@ import type { DiscordConfig } from '../../shared/config.ts';
 import { UserError } from '../../shared/errors.ts';
 import type { ReplyTo } from '../../shared/jobs.ts';
 import { createPendingWork } from '../pending-work.ts';
-import type { BotInbox, MessageRef, Platform, Reply } from '../platform.ts';
-import { isCode, request } from './api-errors.ts';
+import { type BotInbox, type MessageRef, type Platform, type Reply, UnreachableError } from '../platform.ts';
+import { isCode, isUnreachable, request } from './api-errors.ts';
 import { type Bridge, messageOf, postMessage } from './bridge.ts';
 import { commandPayloads } from './command-payload.ts';
 import { sendDirect } from './direct.ts';
@@ -51,7 +51,6 @@ const UNKNOWN_MESSAGE = 10008;
 /** Discord as a chat platform. */
 export function createDiscordPlatform(options: DiscordOptions): Platform {
   const { config, log } = options;
-  const client = createClient(options);
   const pending = createPendingWork(log);
   let bridge: Bridge | undefined;
   const connected = (): Bridge => {
@@ -60,6 +59,7 @@ export function createDiscordPlatform(options: DiscordOptions): Platform {
   };
 
   function listen(to: Bridge): void {
+    const { client } = to;
     client.on(Events.InteractionCreate, (interaction) =>
       pending.track('answer an interaction', onInteraction(to, interaction)),
     );
@@ -72,6 +72,7 @@ export function createDiscordPlatform(options: DiscordOptions): Platform {
   }
 
   async function start(inbox: BotInbox): Promise<void> {
+    const client = createClient(options);
     const ready = new Promise<void>((resolve) => client.once(Events.ClientReady, () => resolve()));
     bridge = {
       client,
@@ -83,11 +84,19 @@ export function createDiscordPlatform(options: DiscordOptions): Platform {
       testOrigin: config.api === undefined ? undefined : new URL(config.api).origin,
     };
     listen(bridge);
-    await login(client, config.token);
-    await ready;
-    const scope = { applicationId: client.application!.id, serverId: config.serverId };
-    const isWritten = await registerCommands(client.rest, scope, commandPayloads(options.commands));
-    log.info({ isWritten, servers: client.guilds.cache.size }, 'Connected to Discord');
+    try {
+      await login(client, config.token);
+      await ready;
+      const scope = { applicationId: client.application!.id, serverId: config.serverId };
+      const isWritten = await registerCommands(client.rest, scope, commandPayloads(options.commands));
+      log.info({ isWritten, servers: client.guilds.cache.size }, 'Connected to Discord');
+    } catch (error) {
+      // The next start takes a client of its own.
+      await client.destroy();
+      throw isUnreachable(error)
+        ? new UnreachableError(`Cannot reach Discord: ${error.message}`, { cause: error })
+        : error;
+    }
   }
 
   return {
@@ -96,21 +105,20 @@ export function createDiscordPlatform(options: DiscordOptions): Platform {
     post: (to, reply, key) => post(connected(), to, { reply, key }),
     findPosted: (to, key) => findPosted(connected(), to, key),
     edit: (message, reply) => edit(connected(), message, reply),
-    remove: (message) => remove(client, message),
+    remove: (message) => remove(connected().client, message),
     sendDirect: async (to, reply) => {
       await sendDirect(connected(), to, reply);
     },
-    isReady: () => client.isReady(),
+    isReady: () => bridge?.client.isReady() ?? false,
     stop: async () => {
-      client.removeAllListeners(Events.InteractionCreate);
-      client.ws.removeAllListeners(GatewayDispatchEvents.MessageReactionAdd);
+      bridge?.client.removeAllListeners(Events.InteractionCreate);
+      bridge?.client.ws.removeAllListeners(GatewayDispatchEvents.MessageReactionAdd);
       await pending.settle();
-      await client.destroy();
+      await bridge?.client.destroy();
     },
   };
 }
 
-/** @throws UserError for a token that Discord does not know */
 async function login(client: Client, token: string): Promise<void> {
   try {
     await client.login(token);

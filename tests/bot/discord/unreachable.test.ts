@@ -1,0 +1,64 @@
+/** Discord is away when the program starts: everything else works, and Discord does as soon as it is back. */
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer } from 'node:net';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { type DiscordPeer, startDiscordPeer } from '../../support/discord-peer/peer.ts';
+import { type RunningBot, startTinyBot } from '../../support/running-bot.ts';
+
+interface Gate {
+  readonly port: number;
+  /** Lets connections through; before, each is cut. */
+  open(): void;
+  close(): void;
+}
+
+async function startGate(target: URL): Promise<Gate> {
+  let isOpen = false;
+  const server = createServer((inside) => {
+    inside.on('error', () => undefined);
+    if (!isOpen) {
+      inside.resetAndDestroy();
+      return;
+    }
+    const outside = connect(Number(target.port), target.hostname).on('error', () => inside.destroy());
+    inside.pipe(outside).pipe(inside);
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return {
+    port: (server.address() as AddressInfo).port,
+    open: () => {
+      isOpen = true;
+    },
+    close: () => server.close(),
+  };
+}
+
+let peer: DiscordPeer;
+let gate: Gate;
+let bot: RunningBot;
+beforeAll(async () => {
+  peer = await startDiscordPeer();
+  const api = new URL(peer.api);
+  gate = await startGate(new URL(peer.api));
+  api.port = String(gate.port);
+  bot = await startTinyBot({
+    withPlatforms: true,
+    withWorker: false,
+    environment: { DISCORD_TOKEN: peer.token, DISCORD_API: api.href, WEB_PORT: '0', LOG_LEVEL: 'silent' },
+  });
+}, 120_000);
+afterAll(async () => {
+  await bot.stop();
+  gate.close();
+  await peer.close();
+});
+
+test('program works without Discord, and with it once it is there', async () => {
+  const answer = await bot.chat.type('imagine', { prompt: 'a red car', size: '64x64', steps: 1 });
+  expect(answer).toMatchObject({ jobId: expect.any(String) });
+  expect(peer.gateway.identifies).toBe(0);
+  gate.open();
+  await peer.until(() => peer.registrations() > 0, 'the commands to be registered', 60_000);
+  const asked = peer.slashCommand('help');
+  await peer.until(() => asked.original, 'the answer', 20_000);
+}, 120_000);

@@ -46,6 +46,8 @@ interface Post {
 }
 
 const IDLE_LIMIT_MS = 240_000;
+/** How long jobs may get nowhere before the next kill. */
+const PATIENCE_MS = 15_000;
 
 export async function runLedger(options: LedgerOptions): Promise<Ledger> {
   const started = performance.now();
@@ -109,15 +111,23 @@ class LedgerRun {
 
   async killAll(): Promise<void> {
     const ways = this.#ways();
-    for (let i = 0; i < this.#options.kills; i++) {
+    const { jobs, kills } = this.#options;
+    for (let i = 0; i < kills; i++) {
       await setTimeout(500 + 2500 * this.#random());
       await this.#allUp();
+      await this.#untilPosted((jobs * i) / kills);
       const [name, kill] = ways[i % ways.length]!;
       this.#kills[name] = (this.#kills[name] ?? 0) + 1;
       this.#options.onNote?.(`Killing: ${name}`);
       await kill();
     }
     await this.#allUp();
+  }
+
+  /** Spreads the kills over the whole run; where jobs get nowhere, that is no reason to kill less. */
+  async #untilPosted(count: number): Promise<void> {
+    const deadline = Date.now() + PATIENCE_MS;
+    while (this.#posts.size < count && Date.now() < deadline) await setTimeout(50);
   }
 
   async untilSettled(): Promise<void> {

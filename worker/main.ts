@@ -8,8 +8,9 @@ import type { Log } from '../shared/log.ts';
 import type { Metrics } from '../shared/metrics.ts';
 import { JOB_KINDS, type JobProcessor, type QueuedJob, type QueueFactory, type WorkerSignal } from '../shared/queue.ts';
 import { type DeviceProcess, startDeviceProcess } from './device-process.ts';
+import { removeLesson, sweepLessons } from './lesson-sweep.ts';
 import { offerOf } from './offer.ts';
-import { conceptFolder, lessonFolder } from './pipelines/job-context.ts';
+import { conceptFolder } from './pipelines/job-context.ts';
 
 /** What a worker stands on; whoever opened it closes it after the worker. */
 export interface WorkerServices {
@@ -30,6 +31,7 @@ const LOCK_MS = 20_000;
 /** Deaths of a worker process after which its job is put aside. */
 const MAX_DEATHS = 3;
 const OFFER_MS = 15_000;
+const SWEEP_MS = 60_000;
 const PROGRESS_MS = 500;
 /** Lessons run beside pictures and stand back behind them. */
 const NICENESS: { readonly [K in JobKind]: number } = { picture: 0, lesson: 10 };
@@ -49,10 +51,32 @@ export async function startWorker(services: WorkerServices): Promise<RunningWork
   const timer = setInterval(() => {
     announce().catch((error: unknown) => services.log.warn({ err: error }, 'Cannot say what this worker offers'));
   }, OFFER_MS);
+  const sweep = startSweep(services);
   return {
     stop: async () => {
       clearInterval(timer);
+      await sweep.stop();
       await Promise.all(lanes.map((lane) => lane.stop()));
+    },
+  };
+}
+
+function startSweep({ config, queues, log }: WorkerServices): { stop(): Promise<void> } {
+  const queue = queues.queue('lesson');
+  queue.on('error', () => undefined);
+  let sweeping = Promise.resolve();
+  const sweep = () => {
+    sweeping = sweeping
+      .then(() => sweepLessons(config, queue))
+      .catch((error: unknown) => log.error({ err: error }, 'Cannot remove what ended lessons left'));
+  };
+  sweep();
+  const timer = setInterval(sweep, SWEEP_MS);
+  return {
+    stop: async () => {
+      clearInterval(timer);
+      await sweeping;
+      await queue.close();
     },
   };
 }
@@ -125,11 +149,6 @@ function startLane(kind: JobKind, { config, queues, log, metrics, lockMs = LOCK_
       await Promise.all([events.close(), producer.close()]);
     },
   };
-}
-
-/** A lesson that has ended without a result leaves no photos behind. */
-function removeLesson(config: Config, jobId: string): Promise<void> {
-  return rm(lessonFolder(config, jobId), { recursive: true, force: true });
 }
 
 const DRAIN_MS = 8000;

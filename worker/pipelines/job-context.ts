@@ -19,9 +19,14 @@ export interface JobContext {
   readonly onProgress: (progress: JobProgress) => void;
 }
 
-/** Folder of a lesson while it is at work, for photos, checkpoints and result. */
-export function lessonFolder({ dataDir }: Pick<Config, 'dataDir'>, jobId: string): string {
-  return join(dataDir, 'lessons', jobId);
+/** Folder of all lessons that are at work. */
+export function lessonsFolder({ dataDir }: Pick<Config, 'dataDir'>): string {
+  return join(dataDir, 'lessons');
+}
+
+/** Folder of one, for photos, checkpoints and result. */
+export function lessonFolder(config: Pick<Config, 'dataDir'>, jobId: string): string {
+  return join(lessonsFolder(config), jobId);
 }
 
 /** Folder of a concept's weights on this machine. */

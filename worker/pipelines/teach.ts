@@ -65,9 +65,12 @@ export async function* teach(
   }
 }
 
-/** Of the values that it starts from nothing stays but their copy. */
-async function startingState({ lesson, loadInitial }: PreparedLesson): Promise<TrainerState> {
-  return initialState(lesson.trainables, await loadInitial(), { hasEma: lesson.hasEma ?? false });
+/** Where a lesson starts; of the values that were loaded for it nothing stays but their copy. */
+export async function startingState({
+  lesson,
+  loadInitial,
+}: Pick<PreparedLesson, 'lesson' | 'loadInitial'>): Promise<TrainerState> {
+  return initialState(lesson.trainables, await loadInitial(), lesson);
 }
 
 /** A hash of everything that decides a lesson's weights. */

@@ -32,7 +32,7 @@ export async function* train(request: TrainRequest): AsyncGenerator<LessonEvent,
   const signal = signalOf(request);
   let prepared: PreparedLesson;
   try {
-    prepared = yield* prepare(request, signal);
+    prepared = yield* prepareLesson(request, signal);
   } catch (error) {
     if (error !== signal.reason) throw error;
     return emptyReport({ model: model.folder, settings, seed, instancePrompt: undefined });
@@ -40,7 +40,11 @@ export async function* train(request: TrainRequest): AsyncGenerator<LessonEvent,
   return yield* teach(request, prepared);
 }
 
-async function* prepare(request: TrainRequest, signal: AbortSignal): AsyncGenerator<LessonEvent, PreparedLesson> {
+/** Describes a request's lesson and encodes all that it sees, yielding after each class picture that has to be made. */
+export async function* prepareLesson(
+  request: TrainRequest,
+  signal: AbortSignal,
+): AsyncGenerator<LessonEvent, PreparedLesson> {
   const { model, settings } = request;
   if (settings.method === 'from-scratch') return planFromScratch({ ...request, settings });
   const prior = priorOf(request);

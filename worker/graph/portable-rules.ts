@@ -40,7 +40,7 @@ export const portableRules: LowerRules = {
   },
   GroupNormalization: (lowering, { inputs: [x, weight, bias], attributes, dtype, shape }) => {
     const { numGroups, epsilon, activation } = attributes;
-    const source = dtype === 'float16' ? lowering.cast(lowering.plain(x), 'float32') : lowering.plain(x);
+    const source = asFloat32(lowering, x);
     const grouped = lowering.node('Reshape', [source, lowering.constant([0, numGroups, -1], [3], 'int64')]);
     const ones = lowering.constant(Array(numGroups).fill(1), [numGroups], 'float32');
     const zeros = lowering.constant(Array(numGroups).fill(0), [numGroups], 'float32');
@@ -161,8 +161,12 @@ function expandBias(lowering: Lowering, bias: Value, scores: readonly [Dim, Dim]
 
 /** A [C] parameter shaped to broadcast over [N, C, H, W]; folded at load. */
 function perChannel(lowering: Lowering, value: Value): string {
-  const vector = value.op === 'Parameter' ? lowering.parameterAs(value, 'float32') : lowering.plain(value);
+  const vector = value.op === 'Parameter' ? lowering.parameterAs(value, 'float32') : asFloat32(lowering, value);
   return lowering.reshape(vector, [value.shape[0]!, 1, 1]);
+}
+
+function asFloat32(lowering: Lowering, value: Value): string {
+  return value.dtype === 'float32' ? lowering.plain(value) : lowering.cast(lowering.plain(value), 'float32');
 }
 
 /** QuickGelu with alpha 1 is x·sigmoid(x) in one pass over memory instead of two. */

@@ -149,7 +149,11 @@ export const vjpRules: { readonly [Op in DifferentiableOp]: VjpRule<Op> } = {
     const pads = [zerosBefore(zeros, Number(start)), [ct], zerosBefore(zeros, Number(x.shape[axis]) - Number(end))];
     return [() => concat(pads.flat(), axis)];
   },
-  Gather: (ct, { inputs: [table, indices] }) => [() => gatherGradient(ct, indices, Number(table.shape[0])), undefined],
+  // ONNX Runtime adds rows in float32 only.
+  Gather: (ct, { inputs: [table, indices] }) => [
+    () => cast(gatherGradient(cast(ct, 'float32'), indices, Number(table.shape[0])), table.dtype),
+    undefined,
+  ],
   Where: (ct, { inputs: [condition, a, b] }) => [
     undefined,
     () => reduceTo(where(condition, ct, scalar(0, ct)), a),

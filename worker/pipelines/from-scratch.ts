@@ -33,7 +33,7 @@ import { vaeStepFeeds } from '../training/vae-samples.ts';
 import { openViewer } from './lesson-view.ts';
 import type { Learned } from './taught-parts.ts';
 import { lessonKey, type PreparedLesson } from './teach.ts';
-import { batchOf, type TrainRequest, targetOf } from './train-request.ts';
+import { batchOf, dtypeOf, type TrainRequest, targetOf } from './train-request.ts';
 
 type ScratchRequest = TrainRequest & { readonly settings: SettingsOf<'from-scratch'> };
 
@@ -72,6 +72,7 @@ export function scratchLesson({ model, settings }: Pick<ScratchRequest, 'model' 
   const { vaeScaleFactor } = model.vae.config;
   const options = {
     unet: model.unet.config,
+    dtype: dtypeOf(settings),
     target: targetOf(model),
     batch,
     latentSide: side / vaeScaleFactor,

@@ -2,7 +2,7 @@ import type { ModelFolder } from '../diffusion/model-folder.ts';
 import type { LessonOptions } from '../training/lessons.ts';
 import type { TrainingSettings } from '../training/settings.ts';
 import { type LessonPlan, planLesson } from './lesson-plans.ts';
-import { batchOf, type TrainRequest, targetOf } from './train-request.ts';
+import { batchOf, dtypeOf, type TrainRequest, targetOf } from './train-request.ts';
 
 /**
  * The plan of a request's lesson.
@@ -19,6 +19,7 @@ export async function requestedPlan(
     seed,
     lesson: {
       unet: model.unet.config,
+      dtype: dtypeOf(settings),
       target: targetOf(model),
       batch: batchOf(settings) * (hasPrior ? 2 : 1),
       latentSide: settings.resolution / vaeScaleFactor,

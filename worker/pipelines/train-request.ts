@@ -1,6 +1,7 @@
 import { UserError } from '../../shared/errors.ts';
 import type { ModelFolder } from '../diffusion/model-folder.ts';
 import { solverSettings } from '../diffusion/schedulers/scheduler-config.ts';
+import type { Dtype } from '../graph/value.ts';
 import type { SessionOptions } from '../runtime/session.ts';
 import type { AdamwOptions } from '../training/adamw.ts';
 import type { LossTarget } from '../training/diffusion-loss.ts';
@@ -49,6 +50,11 @@ export function adamwOf(settings: TrainingSettings): AdamwOptions {
 /** Whether the class is shown beside the subject, so that a batch is twice as large. */
 export function isClassKept(settings: TrainingSettings): boolean {
   return 'withPriorPreservation' in settings && (settings.withPriorPreservation || settings.diffOutputPreservation);
+}
+
+/** What the networks of a lesson compute in. */
+export function dtypeOf({ mixedPrecision }: TrainingSettings): Dtype {
+  return mixedPrecision === 'fp16' ? 'float16' : 'float32';
 }
 
 /** Accumulated passes are one larger batch: the mean over both is the same. */

@@ -7,7 +7,6 @@ import { openLessonFolder } from '../training/lesson-folder.ts';
 import { emptyReport, type LessonReport } from '../training/lesson-report.ts';
 import { classPrompt, instancePrompt } from '../training/prompts.ts';
 import { type SampleOptions, stepFeeds } from '../training/samples.ts';
-import type { TrainingSettings } from '../training/settings.ts';
 import { planFromScratch } from './from-scratch.ts';
 import { type LessonExamples, type PriorOptions, prepareExamples } from './lesson-examples.ts';
 import { checkMemory } from './lesson-memory.ts';
@@ -26,7 +25,7 @@ export type { TrainRequest } from './train-request.ts';
  */
 export async function* train(request: TrainRequest): AsyncGenerator<LessonEvent, LessonReport> {
   const { model, settings, seed } = request;
-  refuseUnsupported(settings);
+  checkPrecision(request);
   await openLessonFolder(request.out, request);
   await checkMemory(request);
   const signal = signalOf(request);
@@ -77,9 +76,16 @@ export async function* prepareLesson(
   };
 }
 
-/** Settings that exist in the published scripts and not yet here are refused, never ignored. */
-function refuseUnsupported(settings: TrainingSettings): void {
-  if (settings.mixedPrecision !== 'no') throw new UserError('Cannot train: --mixed-precision fp16 is not there yet');
+/** @throws UserError where half precision would lose what the networks compute */
+function checkPrecision({ settings, session, onMessage }: TrainRequest): void {
+  if (settings.mixedPrecision === 'no') return;
+  if (settings.method === 'from-scratch' && settings.component === 'vae') {
+    throw new UserError(
+      'Cannot train: a VAE must be trained with --mixed-precision no, whose range it needs, got fp16',
+    );
+  }
+  if (session.device !== 'cpu') return;
+  onMessage('The CPU computes fp16 in float32, with casts around every step of it: slower than --mixed-precision no');
 }
 
 function priorOf({ settings, classImages, classImageCache }: TrainRequest): PriorOptions | undefined {

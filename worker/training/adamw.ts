@@ -18,6 +18,7 @@ import {
 import { rewrite } from '../graph/rewrite.ts';
 import type { Value } from '../graph/value.ts';
 import { elementCount } from '../runtime/element-count.ts';
+import { type LossScaling, takeScaledStep } from './loss-scaling.ts';
 
 export interface AdamwOptions {
   readonly beta1: number;
@@ -53,7 +54,10 @@ export interface ParameterGroup {
   readonly weightDecay?: number;
 }
 
-/** Scalars of one step that the host computes: the schedule's learning rate, 1 - β^t of both moments, and EMA's decay. */
+/**
+ * Scalars of one step that the host computes: the schedule's learning rate, 1 - β^t of both moments unless the loss is scaled,
+ * and EMA's decay.
+ */
 export const adamwInputs = {
   learningRate: 'learning_rate',
   biasCorrection1: 'bias_correction_1',
@@ -75,17 +79,25 @@ export interface AdamwStep {
   readonly reported: Readonly<Record<string, Value>>;
 }
 
+export interface AdamwStepOptions {
+  readonly reported: Readonly<Record<string, Value>>;
+  readonly hasEma: boolean;
+  /** Undefined where the loss is not scaled. */
+  readonly scaling: LossScaling | undefined;
+}
+
 /**
  * Emits one AdamW step in the order of torch.optim.AdamW: decay, moments, then the update
  * p ← p·(1 - lr·wd) - lr·(m/(1 - β1^t)) / (√(v/(1 - β2^t)) + ε).
  * All trainables lie in one vector, so that the optimizer is a score of nodes however many tensors learn; the description
- * reads its tensors as slices of it. Neighbours that learn alike make a segment of the vector.
+ * reads its tensors as slices of it. Neighbours that learn alike make a segment of the vector. With loss scaling the
+ * gradients are those of the scaled loss; a step in which one of them is not finite changes nothing but the scale.
  * @see Loshchilov and Hutter 2019 (arXiv 1711.05101), algorithm 2
  */
 export function adamwStep(
   trainables: readonly Trainable[],
   gradients: readonly Value[],
-  { reported, hasEma, ...options }: AdamwOptions & { reported: Readonly<Record<string, Value>>; hasEma: boolean },
+  { reported, hasEma, scaling, ...options }: AdamwOptions & AdamwStepOptions,
 ): AdamwStep {
   const sizes = trainables.map(({ shape }) => elementCount(shape));
   const total = sizes.reduce((sum, size) => sum + size, 0);
@@ -94,41 +106,72 @@ export function adamwStep(
     Value,
     Value,
   ];
-  const fedScalar = (name: string) => input(name, { shape: [], dtype: 'float32' });
   const learningRate = fedScalar(adamwInputs.learningRate);
-  const segments = segmentsOf(trainables, options);
-  const correction1 = fedScalar(adamwInputs.biasCorrection1);
-  const correction2 = fedScalar(adamwInputs.biasCorrection2);
-  const whole = concat(
+  const joined = concat(
     gradients.map((gradient, i) => reshape(gradient, [sizes[i]!])),
     0,
   );
+  const whole = scaling ? div(joined, scaling.scale) : joined;
   const gradNorm = sqrt(reshape(reduceSum(mul(whole, whole), [0]), []));
   const gradient = options.maxGradNorm === undefined ? whole : clip(whole, gradNorm, options.maxGradNorm);
-  const number = (value: number) => constant([value], [], 'float32');
+  const scaled = scaling && takeScaledStep(scaling, gradNorm, options);
+  const fedCorrections = [fedScalar(adamwInputs.biasCorrection1), fedScalar(adamwInputs.biasCorrection2)] as const;
   const nextFirst = add(mul(first, number(options.beta1)), mul(gradient, number(1 - options.beta1)));
   const nextSecond = add(mul(second, number(options.beta2)), mul(mul(gradient, gradient), number(1 - options.beta2)));
+  const next = moved(parameters, {
+    moments: [nextFirst, nextSecond],
+    corrections: scaled?.corrections ?? fedCorrections,
+    segments: segmentsOf(trainables, options),
+    learningRate,
+    epsilon: options.epsilon,
+  });
+  const unlessSkipped = scaled?.unlessSkipped ?? ((after) => after);
+  const steps = [
+    [parameters, next],
+    [first, nextFirst],
+    [second, nextSecond],
+  ] as const;
+  const states = steps.map(([before, after]) => ({ before, after: unlessSkipped(after, before) }));
+  if (scaling && scaled) states.push({ before: scaling.before, after: scaled.after });
+  const names = ['grad_norm', ...Object.keys(reported)];
+  const rewritten = rewrite(
+    [...states.map(({ after }) => after), gradNorm, ...Object.values(reported)],
+    slices(trainables, sizes, parameters),
+  );
+  const carried = states.map(({ before }, i) => ({ before, after: rewritten[i]! }));
+  const ema = hasEma ? movingAverage(carried[0]!.after) : undefined;
+  return {
+    carried: [...carried, ...(ema ? [ema.carried] : [])],
+    perStep: [learningRate, ...(scaling ? [] : fedCorrections), ...(ema ? [ema.decay] : [])],
+    reported: Object.fromEntries(names.map((name, i) => [name, rewritten[states.length + i]!])),
+  };
+}
+
+interface Move {
+  /** Both moments after the step. */
+  readonly moments: readonly [first: Value, second: Value];
+  /** 1 - β^t of both. */
+  readonly corrections: readonly [first: Value, second: Value];
+  readonly segments: readonly Segment[];
+  readonly learningRate: Value;
+  readonly epsilon: number;
+}
+
+/** The parameters after decay and update. */
+function moved(parameters: Value, { moments, corrections, segments, learningRate, epsilon }: Move): Value {
+  const [mean, variance] = moments.map((moment, i) => div(moment, corrections[i]!)) as [Value, Value];
   const rateOf = ({ learningRateScale }: Segment) => mul(learningRate, number(learningRateScale));
   const kept = perSegment(segments, (segment) => sub(number(1), mul(rateOf(segment), number(segment.weightDecay))));
-  const denominator = add(sqrt(div(nextSecond, correction2)), number(options.epsilon));
-  const change = mul(perSegment(segments, rateOf), div(div(nextFirst, correction1), denominator));
-  const next = sub(mul(parameters, kept), change);
-  const names = ['grad_norm', ...Object.keys(reported)];
-  const [nextParameters, after1, after2, ...values] = rewrite(
-    [next, nextFirst, nextSecond, gradNorm, ...Object.values(reported)],
-    slices(trainables, sizes, parameters),
-  ) as [Value, Value, Value, ...Value[]];
-  const ema = hasEma ? movingAverage(nextParameters) : undefined;
-  return {
-    carried: [
-      { before: parameters, after: nextParameters },
-      { before: first, after: after1 },
-      { before: second, after: after2 },
-      ...(ema ? [ema.carried] : []),
-    ],
-    perStep: [learningRate, correction1, correction2, ...(ema ? [ema.decay] : [])],
-    reported: Object.fromEntries(names.map((name, i) => [name, values[i]!])),
-  };
+  const change = mul(perSegment(segments, rateOf), div(mean, add(sqrt(variance), number(epsilon))));
+  return sub(mul(parameters, kept), change);
+}
+
+function fedScalar(name: string): Value {
+  return input(name, { shape: [], dtype: 'float32' });
+}
+
+function number(value: number): Value {
+  return constant([value], [], 'float32');
 }
 
 /** A stretch of the vectors whose elements learn alike. */

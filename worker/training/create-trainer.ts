@@ -6,7 +6,7 @@ import { type Lesson, type LessonTrainer, Trainer } from './trainer.ts';
 
 /**
  * Numbers that learn, above which the optimizer runs on the host where the CPU is the device: a Loop holds about a dozen
- * copies of them, 3 GiB here. On other devices the Loop saves the way over the bus.
+ * copies of them, 3 GiB here. On other devices the Loop saves the way over the bus; loss scaling is there in the Loop alone.
  */
 const LOOP_LIMIT = 2 ** 26;
 
@@ -17,10 +17,11 @@ export function createTrainer(lesson: Lesson, adamw: AdamwOptions, options: Comp
 
 /** What createTrainer makes. */
 export function trainerOf(
-  { trainables }: Pick<Lesson, 'trainables'>,
+  { trainables, isLossScaled = false }: Pick<Lesson, 'trainables' | 'isLossScaled'>,
   { device }: Pick<CompileOptions, 'device'>,
 ): typeof Trainer | typeof HostTrainer {
-  return device === 'cpu' && learningCount(trainables) > LOOP_LIMIT ? HostTrainer : Trainer;
+  const isOnHost = device === 'cpu' && learningCount(trainables) > LOOP_LIMIT && !isLossScaled;
+  return isOnHost ? HostTrainer : Trainer;
 }
 
 /** Numbers that learn. */

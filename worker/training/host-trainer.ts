@@ -78,7 +78,7 @@ export class HostTrainer implements LessonTrainer {
     if (average) averageInPlace(average, parameters, emaDecayAt(t));
     state.step = t;
     const reported = Object.keys(this.#lesson.reported).map((name) => [name, values(names.reported(name))]);
-    return { loss: values(names.loss)[0]!, gradNorm, reported: Object.fromEntries(reported) };
+    return { loss: values(names.loss)[0]!, gradNorm, isSkipped: false, reported: Object.fromEntries(reported) };
   }
 
   /** Every trainable as a tensor over its place in a vector. */

@@ -8,8 +8,8 @@ const stepRecordSchema = z.object({
   step: z.int(),
   loss: z.number(),
   learningRate: z.number(),
-  /** L2 norm of all gradients before clipping. */
-  gradNorm: z.number(),
+  /** L2 norm of all gradients before clipping; absent if the step was skipped because one of them was not finite. */
+  gradNorm: z.number().optional(),
   /** Of the run that the step was part of, divided by its steps. */
   seconds: z.number(),
 });

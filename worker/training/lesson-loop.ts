@@ -3,6 +3,7 @@ import { loadLatestCheckpoint, removeCheckpoints, saveCheckpoint } from './check
 import { type LearningRateOptions, learningRateAt } from './learning-rate.ts';
 import type { LessonIdentity } from './lesson-identity.ts';
 import type { StepRecord } from './lesson-journal.ts';
+import { MIN_SCALE, SCALING_NAME, scaleOf } from './loss-scaling.ts';
 import { type LessonTrainer, type StepFeeds, type StepReport, type TrainerState, vectorNames } from './trainer.ts';
 
 export interface LessonLoopOptions extends LearningRateOptions {
@@ -84,7 +85,7 @@ export async function* takeSteps(
     const reports = await trainer.run(state, fed, rates);
     const secondsPerStep = (performance.now() - started) / 1000 / count;
     stepsPerRun = Math.max(1, Math.round(SECONDS_PER_RUN / secondsPerStep));
-    refuseBroken(reports, state.step);
+    refuseBroken(reports, state);
     await options.record?.(stepRecords(first, { reports, rates, secondsPerStep }));
     if (state.step % checkpointingSteps === 0 || state.step === maxTrainSteps) {
       await saveState(options, state);
@@ -96,11 +97,20 @@ export async function* takeSteps(
   return state;
 }
 
-function refuseBroken(reports: readonly StepReport[], step: number): void {
-  const broken = reports.find(({ loss, gradNorm }) => !Number.isFinite(loss) || !Number.isFinite(gradNorm));
+function refuseBroken(reports: readonly StepReport[], { step, vectors }: TrainerState): void {
+  const broken = reports.find(({ loss, gradNorm, isSkipped }) => {
+    return !Number.isFinite(loss) || !(isSkipped || Number.isFinite(gradNorm));
+  });
+  const scaling = vectors[SCALING_NAME];
   if (broken) {
+    const advice = `a lower learning rate helps${scaling ? ', or --mixed-precision no' : ''}`;
     throw new UserError(
-      `Cannot go on with the lesson: its loss must stay finite, got ${broken.loss} before step ${step}; a lower learning rate helps`,
+      `Cannot go on with the lesson: its loss must stay finite, got ${broken.loss} before step ${step}; ${advice}`,
+    );
+  }
+  if (scaling && scaleOf(scaling) < MIN_SCALE) {
+    throw new UserError(
+      `Cannot go on with the lesson: its gradients must fit into half precision at some loss scale, got none at ${MIN_SCALE}; --mixed-precision no helps`,
     );
   }
 }
@@ -109,12 +119,12 @@ function stepRecords(
   first: number,
   run: { reports: readonly StepReport[]; rates: readonly number[]; secondsPerStep: number },
 ): StepRecord[] {
-  return run.reports.map(({ loss, gradNorm }, i) => ({
+  return run.reports.map(({ loss, gradNorm, isSkipped }, i) => ({
     kind: 'step',
     step: first + i + 1,
     loss,
     learningRate: run.rates[i]!,
-    gradNorm,
+    ...(!isSkipped && { gradNorm }),
     seconds: run.secondsPerStep,
   }));
 }

@@ -1,7 +1,7 @@
 /** How a lesson comes by its prompt: fed as embeds, or encoded in its own graph because the text encoders learn. */
-import { add, concat, constant, input, slice } from '../graph/operators.ts';
+import { add, cast, concat, constant, input, slice } from '../graph/operators.ts';
 import { type Component, Scope } from '../graph/scope.ts';
-import type { Value } from '../graph/value.ts';
+import type { Dtype, Value } from '../graph/value.ts';
 import { type ClipTextConfig, clipTextEncoder, pooledText, projectText } from '../networks/clip.ts';
 import type { UnetConfig } from '../networks/unet-config.ts';
 
@@ -29,6 +29,8 @@ export interface LessonPrompt {
 
 export interface PromptOptions {
   readonly unet: UnetConfig;
+  /** What the networks compute in; float32 by default. */
+  readonly dtype?: Dtype | undefined;
   /** Samples per step. */
   readonly batch: number;
   readonly tokens: number;
@@ -47,22 +49,22 @@ export const promptTokenInputs = {
 } as const;
 
 /** Prompts that were encoded once. */
-export function fedPrompt({ unet, batch, tokens }: PromptOptions): LessonPrompt {
+export function fedPrompt({ unet, batch, tokens, dtype = 'float32' }: PromptOptions): LessonPrompt {
   const float = (name: string, ...shape: number[]) => input(name, { shape: [batch, ...shape], dtype: 'float32' });
   const states = float(promptInputs.encoderHiddenStates, tokens, unet.crossAttentionDim[0]!);
   const pooled = unet.addition && float(promptInputs.textEmbeds, unet.addition.textEmbedDim);
   return {
     perStep: [states, ...(pooled ? [pooled] : [])],
     encode: (samples) => ({
-      encoderHiddenStates: samplesOf(states, samples),
-      textEmbeds: pooled && samplesOf(pooled, samples),
+      encoderHiddenStates: cast(samplesOf(states, samples), dtype),
+      textEmbeds: pooled && cast(samplesOf(pooled, samples), dtype),
     }),
   };
 }
 
 /** Prompts that the text encoders of the lesson make from tokens. */
 export function encodedPrompt(options: PromptOptions, encoders: readonly TextEncoderPart[]): LessonPrompt {
-  const { unet, batch, tokens } = options;
+  const { unet, batch, tokens, dtype = 'float32' } = options;
   const ids = (name: string, ...shape: number[]) => input(name, { shape: [batch, ...shape], dtype: 'int64' });
   const isXl = unet.addition !== undefined;
   const parts = encoders.map((encoder, i) => ({
@@ -73,7 +75,7 @@ export function encodedPrompt(options: PromptOptions, encoders: readonly TextEnc
   return {
     perStep: parts.flatMap(({ inputIds, eosPosition }) => (eosPosition ? [inputIds, eosPosition] : [inputIds])),
     encode: (samples, hooks) => {
-      const encoded = parts.map((part) => encodeWith(part, { samples, hooks, isXl }));
+      const encoded = parts.map((part) => encodeWith(part, { samples, hooks, isXl, dtype }));
       const states = encoded.map((part) => part.states);
       return {
         encoderHiddenStates: states.length === 1 ? states[0]! : concat(states, 2),
@@ -89,11 +91,18 @@ interface PromptPart extends TextEncoderPart {
   readonly eosPosition: Value | undefined;
 }
 
+interface EncodeOptions {
+  readonly samples: readonly [start: number, end: number];
+  readonly hooks: EncoderHooks | undefined;
+  readonly isXl: boolean;
+  readonly dtype: Dtype;
+}
+
 function encodeWith(
   { component, config, inputIds, eosPosition }: PromptPart,
-  { samples, hooks, isXl }: { samples: readonly [number, number]; hooks: EncoderHooks | undefined; isXl: boolean },
+  { samples, hooks, isXl, dtype }: EncodeOptions,
 ): { states: Value; textEmbeds: Value | undefined } {
-  const scope = new Scope({ name: component, dtype: 'float32', ...hooks?.(component) });
+  const scope = new Scope({ name: component, dtype, ...hooks?.(component) });
   const { hiddenStates, lastHiddenState } = clipTextEncoder(scope, config, {
     inputIds: samplesOf(inputIds, samples),
   });

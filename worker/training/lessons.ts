@@ -1,7 +1,7 @@
 /** The lessons of each method, described: which tensors learn, from which inputs, towards which loss. */
-import { cast, constant, greater, input, mul } from '../graph/operators.ts';
+import { cast, constant, greater, input, mul, scalar } from '../graph/operators.ts';
 import { Scope } from '../graph/scope.ts';
-import { topologicalOrder, type Value } from '../graph/value.ts';
+import { type Dtype, topologicalOrder, type Value } from '../graph/value.ts';
 import { type ClipTextConfig, clipTextEncoder } from '../networks/clip.ts';
 import { type ControlnetConfig, controlnet } from '../networks/controlnet.ts';
 import { denoiserComponents } from '../networks/denoiser.ts';
@@ -26,6 +26,12 @@ import type { Lesson } from './trainer.ts';
 export interface LessonOptions {
   readonly unet: UnetConfig;
   readonly target: LossTarget;
+  /**
+   * What the networks compute in, float32 by default. What learns, the loss and the optimizer are float32 in any case; in
+   * float16 the gradients need loss scaling.
+   * @see Micikevicius et al. 2018 (arXiv 1710.03740), section 3
+   */
+  readonly dtype?: Dtype | undefined;
   /** Samples per step, class pictures included. */
   readonly batch: number;
   /** Side of the square latents. */
@@ -69,12 +75,12 @@ export function learnedName(component: string, name: string): string {
 
 /** Full fine-tuning: every tensor of the UNet learns, and of the text encoders where they are part of the lesson. */
 export function fineTuneLesson(options: LessonOptions): Lesson {
-  const learning = learnNamed();
+  const learning = learnNamed(options.dtype);
   const group = options.textEncoders?.group;
   const encoderHooks: EncoderHooks = (component) => ({
     substitute: (name, shape) => learning.learn(learnedName(component, name), shape, group),
   });
-  return unetLesson(options, { unetScope: unetScope({ substitute: learning.learn }), learning, encoderHooks });
+  return unetLesson(options, { unetScope: unetScope(options, { substitute: learning.learn }), learning, encoderHooks });
 }
 
 /** LoRA: low-rank changes of the attention projections learn, scaled by alpha / rank. */
@@ -82,7 +88,7 @@ export function loraLesson(
   options: LessonOptions,
   { loraRank, loraAlpha }: { loraRank: number; loraAlpha: number },
 ): Lesson {
-  const learning = learnNamed();
+  const learning = learnNamed(options.dtype);
   const loraOf = (component: string, group?: ParameterGroup) => {
     return (path: string, [out, features]: readonly number[]) => {
       if (!LORA_TARGETS.test(path)) return undefined;
@@ -94,7 +100,7 @@ export function loraLesson(
   };
   const encoderHooks: EncoderHooks = (component) => ({ lora: loraOf(component, options.textEncoders?.group) });
   return unetLesson(options, {
-    unetScope: unetScope({ lora: loraOf(denoiserComponents.unet) }),
+    unetScope: unetScope(options, { lora: loraOf(denoiserComponents.unet) }),
     learning,
     encoderHooks,
   });
@@ -102,30 +108,32 @@ export function loraLesson(
 
 /** ControlNet: a copy of the UNet's encoder learns to follow the conditioning image, the UNet is frozen. */
 export function controlnetLesson(options: LessonOptions, config: ControlnetConfig): Lesson {
-  const learning = learnNamed();
-  const image = conditioningImage(options, config.conditioningChannels);
+  const learning = learnNamed(options.dtype);
+  const fed = conditioningImage(options, config.conditioningChannels);
+  const image = cast(fed, options.dtype ?? 'float32');
   const component = denoiserComponents.controlnet(0);
-  const scope = new Scope({ name: component, dtype: 'float32', substitute: learning.learn });
+  const scope = new Scope({ name: component, dtype: image.dtype, substitute: learning.learn });
   const controls: Controls = (inputs) => ({
     controlnet: controlnet(scope, config, {
       ...inputs,
       controlImage: image,
-      conditioningScale: one(),
+      conditioningScale: scalar(1, image),
       isGuessMode: false,
     }),
   });
-  return unetLesson(options, { unetScope: unetScope({}), learning, controls, further: [image] });
+  return unetLesson(options, { unetScope: unetScope(options), learning, controls, further: [fed] });
 }
 
 /** T2I-Adapter: the adapter learns, the UNet is frozen. */
 export function t2iAdapterLesson(options: LessonOptions, config: T2iAdapterConfig): Lesson {
-  const learning = learnNamed();
-  const image = conditioningImage(options, config.inChannels);
-  const scope = new Scope({ name: denoiserComponents.adapter(0), dtype: 'float32', substitute: learning.learn });
+  const learning = learnNamed(options.dtype);
+  const fed = conditioningImage(options, config.inChannels);
+  const image = cast(fed, options.dtype ?? 'float32');
+  const scope = new Scope({ name: denoiserComponents.adapter(0), dtype: image.dtype, substitute: learning.learn });
   const controls: Controls = () => ({
-    adapterFeatures: t2iAdapter(scope, config, { image, conditioningScale: one() }),
+    adapterFeatures: t2iAdapter(scope, config, { image, conditioningScale: scalar(1, image) }),
   });
-  return unetLesson(options, { unetScope: unetScope({}), learning, controls, further: [image] });
+  return unetLesson(options, { unetScope: unetScope(options), learning, controls, further: [fed] });
 }
 
 /** Names of the inputs that a prompt with learned words is fed by: see tokenInputs. */
@@ -143,18 +151,18 @@ export const INVERSION_NAME = 'inverted_embeddings';
  * @see Gal et al. 2022 (arXiv 2208.01618), section 3
  */
 export function textualInversionLesson(options: LessonOptions, config: ClipTextConfig, numVectors: number): Lesson {
-  const learning = learnNamed();
+  const learning = learnNamed(options.dtype);
   const table = learning.learn(INVERSION_NAME, [numVectors, config.hiddenSize]);
   const ids = (name: string, ...shape: number[]) => input(name, { shape: [options.batch, ...shape], dtype: 'int64' });
   const inputIds = ids(tokenInputNames.inputIds, options.tokens);
   const rows = ids(tokenInputNames.invertedRows, options.tokens);
   const marks = ids(tokenInputNames.isInverted, options.tokens, 1);
   const isInverted = greater(cast(marks, 'float32'), constant([0], [], 'float32'));
-  const scope = new Scope({ name: 'text_encoder', dtype: 'float32' });
+  const scope = new Scope({ name: 'text_encoder', dtype: options.dtype ?? 'float32' });
   const { lastHiddenState } = clipTextEncoder(scope, config, { inputIds, inverted: { table, rows, isInverted } });
   const encode = () => ({ encoderHiddenStates: lastHiddenState, textEmbeds: undefined });
   const prompt = { perStep: [inputIds, rows, marks], encode };
-  return unetLesson(options, { unetScope: unetScope({}), learning, prompt });
+  return unetLesson(options, { unetScope: unetScope(options), learning, prompt });
 }
 
 type Controls = (inputs: TimeConditions & { sample: Value; encoderHiddenStates: Value }) => UnetControls;
@@ -171,13 +179,13 @@ interface LessonParts {
 }
 
 function unetLesson(options: LessonOptions, parts: LessonParts): Lesson {
-  const { unet: config, batch, latentSide, target } = options;
+  const { unet: config, batch, latentSide, target, dtype = 'float32' } = options;
   const { unetScope: scope, learning, controls, prompt = promptOf(options), encoderHooks, further = [] } = parts;
   const timeIds = config.addition && input(lessonInputs.timeIds, { shape: [batch, SIZE_IDS], dtype: 'float32' });
   const secondHalf = [batch / 2, batch] as const;
   const predictFrozen = (sample: Value, timestep: Value) => {
     const conditions = { ...prompt.encode(secondHalf), timeIds: timeIds && samplesOf(timeIds, secondHalf) };
-    return unet(unetScope({}), config, { sample, timestep, ...conditions });
+    return unet(unetScope(options), config, { sample: cast(sample, dtype), timestep, ...conditions });
   };
   const { loss, sampleLosses, perStep } = diffusionLoss({
     batch,
@@ -186,7 +194,8 @@ function unetLesson(options: LessonOptions, parts: LessonParts): Lesson {
     hasMask: options.hasMask,
     preserved: options.isOutputPreserved ? predictFrozen : undefined,
     predict: (sample, timestep) => {
-      const inputs = { sample, timestep, timeIds, ...prompt.encode([0, batch], encoderHooks) };
+      const prompts = prompt.encode([0, batch], encoderHooks);
+      const inputs = { sample: cast(sample, dtype), timestep, timeIds, ...prompts };
       return unet(scope, config, inputs, controls?.(inputs));
     },
   });
@@ -197,6 +206,7 @@ function unetLesson(options: LessonOptions, parts: LessonParts): Lesson {
     loss,
     perStep: [...perStep, ...prompt.perStep, ...(timeIds ? [timeIds] : []), ...further],
     reported: { sampleLosses },
+    isLossScaled: dtype === 'float16',
   };
 }
 
@@ -205,8 +215,10 @@ function promptOf(options: LessonOptions): LessonPrompt {
   return textEncoders ? encodedPrompt(options, textEncoders.encoders) : fedPrompt(options);
 }
 
-function unetScope(hooks: Partial<Pick<Scope['component'], 'substitute' | 'lora'>>): Scope {
-  return new Scope({ name: denoiserComponents.unet, dtype: 'float32', ...hooks });
+type ScopeHooks = Partial<Pick<Scope['component'], 'substitute' | 'lora'>>;
+
+function unetScope({ dtype = 'float32' }: LessonOptions, hooks: ScopeHooks = {}): Scope {
+  return new Scope({ name: denoiserComponents.unet, dtype, ...hooks });
 }
 
 function conditioningImage({ batch, latentSide, vaeScaleFactor }: LessonOptions, channels: number): Value {
@@ -215,9 +227,5 @@ function conditioningImage({ batch, latentSide, vaeScaleFactor }: LessonOptions,
 }
 
 function scaled(value: Value, factor: number): Value {
-  return factor === 1 ? value : mul(value, constant([factor], [], 'float32'));
-}
-
-function one(): Value {
-  return constant([1], [], 'float32');
+  return factor === 1 ? value : mul(value, scalar(factor, value));
 }

@@ -1,4 +1,4 @@
-import { input } from '../graph/operators.ts';
+import { cast, input } from '../graph/operators.ts';
 import { Scope } from '../graph/scope.ts';
 import { type ClipTextConfig, clipTextEncoder } from '../networks/clip.ts';
 import { denoiserComponents } from '../networks/denoiser.ts';
@@ -20,10 +20,10 @@ export const learnedNames = {
  * @see Rombach et al. 2022 (arXiv 2112.10752), eq. 3, where the two are "jointly optimized"
  */
 export function textToImageLesson(options: LessonOptions, config: ClipTextConfig): Lesson {
-  const { batch, latentSide, target, tokens, unet: unetConfig } = options;
-  const { trainables, learn } = learnNamed();
+  const { batch, latentSide, target, tokens, unet: unetConfig, dtype = 'float32' } = options;
+  const { trainables, learn } = learnNamed(dtype);
   const learning = (name: string, nameOf: (name: string) => string) =>
-    new Scope({ name, dtype: 'float32', substitute: (own, shape) => learn(nameOf(own), shape) });
+    new Scope({ name, dtype, substitute: (own, shape) => learn(nameOf(own), shape) });
   const inputIds = input(tokenInputNames.inputIds, { shape: [batch, tokens], dtype: 'int64' });
   const textScope = learning('text_encoder', learnedNames.textEncoder);
   const { lastHiddenState } = clipTextEncoder(textScope, config, { inputIds });
@@ -33,9 +33,19 @@ export function textToImageLesson(options: LessonOptions, config: ClipTextConfig
     latentShape: [unetConfig.outChannels, latentSide, latentSide],
     target,
     predict: (sample, timestep) =>
-      unet(unetScope, unetConfig, { sample, timestep, encoderHiddenStates: lastHiddenState }),
+      unet(unetScope, unetConfig, {
+        sample: cast(sample, dtype),
+        timestep,
+        encoderHiddenStates: lastHiddenState,
+      }),
   });
-  return { trainables, loss, perStep: [...perStep, inputIds], reported: { sampleLosses } };
+  return {
+    trainables,
+    loss,
+    perStep: [...perStep, inputIds],
+    reported: { sampleLosses },
+    isLossScaled: dtype === 'float16',
+  };
 }
 
 /** Whether a tensor ends a residual branch or the UNet itself; these begin as zero, as in the code of Ho et al. 2020. */

@@ -1,6 +1,7 @@
 import { gradients } from '../graph/gradient.ts';
 import { loopNames } from '../graph/loop.ts';
 import type { OnnxGraph } from '../graph/onnx-graph.ts';
+import { mul } from '../graph/operators.ts';
 import type { Value } from '../graph/value.ts';
 import { type CompileOptions, lowerLoopFor, openSession } from '../runtime/compile.ts';
 import { elementCount } from '../runtime/element-count.ts';
@@ -14,6 +15,7 @@ import {
   type StateName,
   type Trainable,
 } from './adamw.ts';
+import { initialScaling, lossScaling, SCALING_NAME } from './loss-scaling.ts';
 
 /** What a lesson computes in one step. */
 export interface Lesson {
@@ -26,6 +28,8 @@ export interface Lesson {
   readonly hasEma?: boolean;
   /** Whether activations are computed again in the backward pass instead of being kept. */
   readonly isRecomputed?: boolean;
+  /** Whether gradients are those of a scaled loss, because some of them are computed in float16. */
+  readonly isLossScaled?: boolean;
   /** Further values to report of every step. */
   readonly reported: Readonly<Record<string, Value>>;
 }
@@ -37,23 +41,29 @@ export interface StepReport {
   readonly loss: number;
   /** L2 norm of all gradients before clipping. */
   readonly gradNorm: number;
+  /** Whether the step changed nothing but the loss scale, because a gradient was not finite. */
+  readonly isSkipped: boolean;
   /** Reported values of the lesson, flattened. */
   readonly reported: Readonly<Record<string, Float32Array>>;
 }
+
+/** Vectors that not every lesson has. */
+const FURTHER_NAMES = [EMA_NAME, SCALING_NAME] as const;
+type FurtherStateName = (typeof FURTHER_NAMES)[number];
 
 /** Everything that a lesson has learned and needs to go on. */
 export interface TrainerState {
   /** Optimizer steps that have been taken. */
   step: number;
-  /** All trainables one after another, the moments in the same order, and the moving average if one is kept. */
-  readonly vectors: Record<StateName, Float32Array> & { [EMA_NAME]?: Float32Array };
+  /** All trainables one after another, the moments in the same order, and what else is kept: moving average, loss scaling. */
+  readonly vectors: Record<StateName, Float32Array> & { [N in FurtherStateName]?: Float32Array };
 }
 
 /** Starts a lesson's state from the initial values of what it trains; the average, if one is kept, starts there too. */
 export function initialState(
   trainables: readonly Trainable[],
   values: ReadonlyMap<string, Float32Array>,
-  { hasEma = false }: { hasEma?: boolean } = {},
+  { hasEma = false, isLossScaled = false }: Pick<Lesson, 'hasEma' | 'isLossScaled'> = {},
 ): TrainerState {
   const total = trainables.reduce((sum, { shape }) => sum + elementCount(shape), 0);
   const parameters = new Float32Array(total);
@@ -68,7 +78,8 @@ export function initialState(
   }
   const zeros = () => new Float32Array(total);
   const average = hasEma ? { [EMA_NAME]: parameters.slice() } : {};
-  return { step: 0, vectors: { parameters, first_moments: zeros(), second_moments: zeros(), ...average } };
+  const scaling = isLossScaled ? { [SCALING_NAME]: initialScaling() } : {};
+  return { step: 0, vectors: { parameters, first_moments: zeros(), second_moments: zeros(), ...average, ...scaling } };
 }
 
 /** What takes a lesson's steps on a device. */
@@ -113,10 +124,13 @@ export class Trainer implements LessonTrainer {
   static lower(lesson: Lesson, adamw: AdamwOptions, options: CompileOptions): OnnxGraph {
     const { trainables, loss, perStep, reported } = lesson;
     const learned = trainables.map(({ value }) => value);
-    const slopes = gradients(loss, learned, { isRecomputed: lesson.isRecomputed });
+    const scaling = lesson.isLossScaled ? lossScaling() : undefined;
+    const scaledLoss = scaling ? mul(loss, scaling.scale) : loss;
+    const slopes = gradients(scaledLoss, learned, { isRecomputed: lesson.isRecomputed });
     const optimizer = adamwStep(trainables, slopes, {
       ...adamw,
       hasEma: lesson.hasEma ?? false,
+      scaling,
       reported: { loss, ...reported },
     });
     return lowerLoopFor({ ...optimizer, perStep: [...perStep, ...optimizer.perStep] }, options);
@@ -148,8 +162,11 @@ export class Trainer implements LessonTrainer {
     const scalar = (value: number) => float32Tensor(Float32Array.of(value), []);
     return {
       [adamwInputs.learningRate]: scalar(learningRate),
-      [adamwInputs.biasCorrection1]: scalar(1 - this.#adamw.beta1 ** t),
-      [adamwInputs.biasCorrection2]: scalar(1 - this.#adamw.beta2 ** t),
+      // With loss scaling only the device knows which steps are skipped, and counts them itself.
+      ...(!this.#lesson.isLossScaled && {
+        [adamwInputs.biasCorrection1]: scalar(1 - this.#adamw.beta1 ** t),
+        [adamwInputs.biasCorrection2]: scalar(1 - this.#adamw.beta2 ** t),
+      }),
       ...(this.#lesson.hasEma && { [adamwInputs.emaDecay]: scalar(emaDecayAt(t)) }),
     };
   }
@@ -159,17 +176,19 @@ export class Trainer implements LessonTrainer {
       const data = results[loopNames.reported(name)]!.data as Float32Array;
       return data.slice((index * data.length) / count, ((index + 1) * data.length) / count);
     };
+    const gradNorm = entry('grad_norm')[0]!;
     return {
       loss: entry('loss')[0]!,
-      gradNorm: entry('grad_norm')[0]!,
+      gradNorm,
+      isSkipped: this.#lesson.isLossScaled === true && !Number.isFinite(gradNorm),
       reported: Object.fromEntries(Object.keys(this.#lesson.reported).map((name) => [name, entry(name)])),
     };
   }
 }
 
 /** Names of the vectors that a state holds. */
-export function vectorNames({ vectors }: TrainerState): (StateName | typeof EMA_NAME)[] {
-  return vectors[EMA_NAME] ? [...STATE_NAMES, EMA_NAME] : [...STATE_NAMES];
+export function vectorNames({ vectors }: TrainerState): (StateName | FurtherStateName)[] {
+  return [...STATE_NAMES, ...FURTHER_NAMES.filter((name) => vectors[name])];
 }
 
 /**

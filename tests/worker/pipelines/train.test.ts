@@ -14,6 +14,7 @@ import { unet } from '../../../worker/networks/unet.ts';
 import { type LessonExamples, prepareExamples } from '../../../worker/pipelines/lesson-examples.ts';
 import { compile } from '../../../worker/runtime/compile.ts';
 import { float32Tensor } from '../../../worker/runtime/session.ts';
+import { loadLatestCheckpoint } from '../../../worker/training/checkpoint-file.ts';
 import { diffusionLoss, lossInputs } from '../../../worker/training/diffusion-loss.ts';
 import { lessonInputs } from '../../../worker/training/lessons.ts';
 import { stepFeeds } from '../../../worker/training/samples.ts';
@@ -217,8 +218,22 @@ test('lesson with --gradient-checkpointing takes the very same steps', async () 
   expect(again.losses).toEqual(kept.losses);
 });
 
-test('half precision is refused by its name while it is not there yet', async () => {
-  const refused = teach({ method: 'fine-tune', mixedPrecision: 'fp16' }, { out: inFolder('refused') });
-  await expect(refused).rejects.toThrow('Cannot train: --mixed-precision fp16 is not there yet');
+test('a lesson in half precision goes as one in full precision, and its checkpoint keeps the loss scale', async () => {
+  const settings = { method: 'dreambooth-lora', maxTrainSteps: 3, learningRate: 1e-3 } as const;
+  const whole = await teach(settings, { out: inFolder('whole') });
+  const messages: string[] = [];
+  const request = { out: inFolder('half'), onMessage: (message: string) => messages.push(message) };
+  const half = await teach({ ...settings, mixedPrecision: 'fp16' }, request);
+  for (const [i, loss] of half.losses.entries()) expect(Math.abs(loss / whole.losses[i]! - 1)).toBeLessThan(1e-2);
+  expect(messages).toContainEqual(expect.stringMatching(/^The CPU computes fp16 in float32/));
+  const checkpoint = await loadLatestCheckpoint(`${inFolder('half')}.checkpoints`);
+  const scaling = checkpoint!.groups['state']!.get('loss_scaling')!.values;
+  expect([...scaling.slice(0, 2)]).toEqual([65536, 3]);
+});
+
+test('a VAE is not taught in half precision', async () => {
+  const settings = { method: 'from-scratch', component: 'vae', mixedPrecision: 'fp16' } as const;
+  const refused = teach(settings, { out: inFolder('refused') });
+  await expect(refused).rejects.toThrow('Cannot train: a VAE must be trained with --mixed-precision no');
   await expect(refused).rejects.toBeInstanceOf(UserError);
 });

@@ -192,6 +192,7 @@ export function parseTrainFlags(args: string[]): TrainFlags {
     throw new UserError('Cannot train: --diff-output-preservation needs no class pictures, got --class-images');
   }
   checkWords(flags.settings);
+  checkTextEncoder(flags.settings);
   return flags;
 }
 
@@ -276,6 +277,15 @@ function checkWords({ method, placeholderToken, initializerToken }: GivenSetting
   if (method !== 'textual-inversion') return;
   if (placeholderToken === undefined) throw missing('placeholder-token');
   if (initializerToken === undefined) throw missing('initializer-token');
+}
+
+/** Settings of what does not learn would be ignored. */
+function checkTextEncoder(settings: GivenSettings): void {
+  if (settings.trainTextEncoder) return;
+  for (const name of ['textEncoderLr', 'adamWeightDecayTextEncoder'] as const) {
+    if (settings[name] === undefined) continue;
+    throw new UserError(`Cannot train: --${SETTING_FLAGS[name][0]} must go with --train-text-encoder, got it alone`);
+  }
 }
 
 function missing(flag: string): UserError {

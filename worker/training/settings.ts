@@ -10,8 +10,8 @@ export type LrScheduler = (typeof LR_SCHEDULERS)[number];
 function number(rule: string, holds: (value: number) => boolean) {
   return z.number(rule).refine(holds, rule);
 }
-function oneOf<const T extends readonly string[]>(names: T) {
-  return z.enum(names, `one of ${names.join(', ')}`);
+function oneOf<const T extends readonly string[]>(names: T, reason = '') {
+  return z.enum(names, `one of ${names.join(', ')}${reason}`);
 }
 
 const isWhole = Number.isSafeInteger;
@@ -54,7 +54,7 @@ const common = {
     (value) => isWhole(value) && value >= 0 && value < 2 ** 32,
   ).optional(),
   /** `fp16` computes in half precision; trained weights are float32 in both. */
-  mixedPrecision: oneOf(['no', 'fp16']),
+  mixedPrecision: oneOf(['no', 'fp16'], ' (ONNX Runtime has no convolution in bf16)'),
   /** Whether activations are computed again in the backward pass instead of kept: less memory, more time. */
   gradientCheckpointing: isOn,
   checkpointingSteps: count,

@@ -50,6 +50,8 @@ test('options that are not settings arrive', () => {
   });
 });
 
+const WITH_ENCODER = '--train-text-encoder';
+
 /** Spelled as diffusers' scripts spell them, with dashes. */
 const FLAGS: readonly (readonly [TrainingMethod, args: readonly string[], settings: Record<string, unknown>])[] = [
   ['dreambooth', ['--identifier', 'sks'], { identifier: 'sks' }],
@@ -62,11 +64,15 @@ const FLAGS: readonly (readonly [TrainingMethod, args: readonly string[], settin
   ['dreambooth', ['--diff-output-preservation'], { diffOutputPreservation: true }],
   ['dreambooth', ['--train-text-encoder'], { trainTextEncoder: true }],
   ['dreambooth', ['--no-train-text-encoder'], { trainTextEncoder: false }],
-  ['fine-tune', ['--text-encoder-lr', '2e-6'], { textEncoderLr: 2e-6 }],
+  ['fine-tune', ['--text-encoder-lr', '2e-6', WITH_ENCODER], { textEncoderLr: 2e-6, trainTextEncoder: true }],
   ['dreambooth-lora', ['--rank', '16'], { loraRank: 16 }],
   ['dreambooth-lora', ['--lora-alpha', '1'], { loraAlpha: 1 }],
   ['dreambooth-lora', ['--output-kohya-format'], { outputKohyaFormat: true }],
-  ['dreambooth-lora', ['--adam-weight-decay-text-encoder', '0'], { adamWeightDecayTextEncoder: 0 }],
+  [
+    'dreambooth-lora',
+    ['--adam-weight-decay-text-encoder', '0', WITH_ENCODER],
+    { adamWeightDecayTextEncoder: 0, trainTextEncoder: true },
+  ],
   ['textual-inversion', ['--num-vectors', '3'], { numVectors: 3 }],
   ['textual-inversion', ['--learnable-property', 'style'], { learnableProperty: 'style' }],
   ['controlnet', ['--proportion-empty-prompts', '0'], { proportionEmptyPrompts: 0 }],
@@ -125,6 +131,17 @@ describe('a line is refused', () => {
     ['dreambooth', ['--max-train-steps', '1.5'], '--max-train-steps must be a whole number above 0, got "1.5"'],
     ['dreambooth', ['--resolution', '500'], '--resolution must be a multiple of 8 above 0, got "500"'],
     ['dreambooth', ['--adam-beta1', '1'], '--adam-beta1 must be a number of 0 or more and below 1, got "1"'],
+    [
+      'dreambooth',
+      ['--mixed-precision', 'bf16'],
+      '--mixed-precision must be one of no, fp16 (ONNX Runtime has no convolution in bf16), got "bf16"',
+    ],
+    ['dreambooth', ['--text-encoder-lr', '1e-6'], '--text-encoder-lr must go with --train-text-encoder, got it alone'],
+    [
+      'dreambooth-lora',
+      ['--no-train-text-encoder', '--adam-weight-decay-text-encoder', '0'],
+      '--adam-weight-decay-text-encoder must go with --train-text-encoder, got it alone',
+    ],
     ['dreambooth', ['--seed=-1'], '--seed must be a whole number from 0 to 4294967295, got "-1"'],
     ['dreambooth', ['--class-prompt', ' '], '--class-prompt must be text that is not blank, got " "'],
     [

@@ -26,10 +26,10 @@ export async function loadTextualInversionFile(
   file: string,
   { name }: { name?: string } = {},
 ): Promise<TextualInversion> {
-  const { tensors } = await readAddOnHeader(file);
+  const { tensors, metadata } = await readAddOnHeader(file);
   const [first] = tensors.keys();
   const isTokenStored = tensors.size === 1 && first !== undefined && !Object.hasOwn(ENCODER_OF_KEY, first);
-  const stored = isTokenStored ? first : basename(file).replace(/\.safetensors$/i, '');
+  const stored = isTokenStored ? first : (metadata['token'] ?? basename(file).replace(/\.safetensors$/i, ''));
   const vectors: TextualInversion['vectors'] = {};
   for (const tensor of tensors.values()) {
     const encoder = isTokenStored ? 'text_encoder' : ENCODER_OF_KEY[tensor.name];

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { UserError } from '../../shared/errors.ts';
 import type { ModelFolder, TextEncoderFolder } from '../diffusion/model-folder.ts';
 import { readJsonFile } from '../diffusion/network-folder.ts';
-import { tokensOf } from '../diffusion/textual-inversion-file.ts';
+import { type TextualInversion, tokensOf } from '../diffusion/textual-inversion-file.ts';
 import { loadTokenizer } from '../diffusion/tokenizer.ts';
 import { parseControlnetConfig } from '../networks/controlnet.ts';
 import { denoiserComponents } from '../networks/denoiser.ts';
@@ -20,17 +20,17 @@ import { learnedCheckpoint, withLearned } from '../training/learned-file.ts';
 import {
   controlnetLesson,
   fineTuneLesson,
-  INVERSION_NAME,
+  inversionName,
   type LessonOptions,
   learnedName,
   loraLesson,
   loraTensorNames,
   t2iAdapterLesson,
   textualInversionLesson,
-  tokenInputNames,
 } from '../training/lessons.ts';
 import { loraModulesOf } from '../training/lora-modules.ts';
 import { controlnetJson, t2iAdapterJson } from '../training/network-config.ts';
+import { loadPromptTokenizer } from '../training/prompt-tokens.ts';
 import { fillTemplate, OBJECT_TEMPLATES, STYLE_TEMPLATES } from '../training/prompts.ts';
 import type { Conditions } from '../training/samples.ts';
 import { saveEmbedding } from '../training/save-embedding.ts';
@@ -271,30 +271,28 @@ async function textualInversionPlan({
   settings,
   lesson: options,
 }: PlanOptions<'textual-inversion'>): Promise<LessonPlan> {
-  const [encoder, second] = model.textEncoders;
-  if (!encoder || second) {
-    throw new UserError('Cannot train textual inversion: the model must have one text encoder, got an SDXL model');
-  }
-  const { config, checkpoint, tokenizerFolder } = encoder;
+  const { textEncoders: encoders } = model;
   const { numVectors, placeholderToken: token, initializerToken, learnableProperty } = settings;
-  const row = await initializerRow(encoder, initializerToken);
-  const inversion = (vectors: Float32Array[]) => ({ token, vectors: { text_encoder: vectors } });
-  const addedTokens = tokensOf(inversion(Array(numVectors).fill(row)));
-  const tokenizer = await loadTokenizer(tokenizerFolder, { addedTokens });
-  const templates = { object: OBJECT_TEMPLATES, style: STYLE_TEMPLATES }[learnableProperty];
-  const variants = templates.map((template) => {
-    return tokenConditions(tokenizer.encode(fillTemplate(template, addedTokens)).inputIds, tokenizer.vocabularySize);
+  const rows = new Map<string, Float32Array>();
+  for (const encoder of encoders) rows.set(encoder.component, await initializerRow(encoder, initializerToken));
+  const inversion = (vectorsOf: (encoder: TextEncoderFolder) => Float32Array[]): TextualInversion => ({
+    token,
+    vectors: Object.fromEntries(encoders.map((encoder) => [encoder.component, vectorsOf(encoder)])),
   });
-  const lesson = textualInversionLesson(options, config, numVectors);
+  const initial = inversion(({ component }) => Array(numVectors).fill(rows.get(component)!));
+  const learnedWords = tokensOf(initial);
+  const tokenize = await loadPromptTokenizer(model, learnedWords);
+  const templates = { object: OBJECT_TEMPLATES, style: STYLE_TEMPLATES }[learnableProperty];
+  const variants = templates.map((template) => tokenize(fillTemplate(template, learnedWords)));
+  const lesson = textualInversionLesson(options, encoders, numVectors);
   const loadInitial = async () => {
-    const initial = new Float32Array(numVectors * config.hiddenSize);
-    for (let i = 0; i < numVectors; i++) initial.set(row, i * config.hiddenSize);
-    return new Map([[INVERSION_NAME, initial]]);
+    return new Map(encoders.map(({ component }) => [inversionName(component), joined(initial.vectors[component]!)]));
   };
-  const inversionOf = (trained: ReadonlyMap<string, Float32Array>) => {
-    const values = trained.get(INVERSION_NAME)!;
-    return inversion(addedTokens.map((_, i) => values.slice(i * config.hiddenSize, (i + 1) * config.hiddenSize)));
-  };
+  const inversionOf = (trained: ReadonlyMap<string, Float32Array>) =>
+    inversion(({ component, config: { hiddenSize } }) => {
+      const values = trained.get(inversionName(component))!;
+      return learnedWords.map((_, i) => values.slice(i * hiddenSize, (i + 1) * hiddenSize));
+    });
   const apply = ({ values }: Learned) => ({ embeddings: [inversionOf(values)] });
   const save = async (trained: ReadonlyMap<string, Float32Array>, out: string) => {
     await mkdir(out, { recursive: true });
@@ -302,8 +300,13 @@ async function textualInversionPlan({
     await saveEmbedding(file, inversionOf(trained));
     return file;
   };
-  const checkpoints = { ...frozenUnet(model), text_encoder: checkpoint };
+  const frozen = encoders.map(({ component, checkpoint }) => [component, checkpoint] as const);
+  const checkpoints = { ...frozenUnet(model), ...Object.fromEntries(frozen) };
   return { lesson, loadInitial, checkpoints, variants, apply, save };
+}
+
+function joined(vectors: readonly Float32Array[]): Float32Array {
+  return Float32Array.from(vectors.flatMap((vector) => [...vector]));
 }
 
 /** The embedding that the new words start from. */
@@ -320,22 +323,6 @@ async function initializerRow(encoder: TextEncoderFolder, word: string): Promise
   const stored = [...tensors.values()].find(({ name }) => name.endsWith('embeddings.token_embedding.weight'))!;
   const table = await loadTensor(stored);
   return table.slice(ids[0]! * config.hiddenSize, (ids[0]! + 1) * config.hiddenSize);
-}
-
-/** What the lesson is fed for a prompt with learned words, whose ids follow the vocabulary. */
-function tokenConditions(inputIds: readonly number[], vocabularySize: number): Conditions {
-  const isLearned = (id: number) => id >= vocabularySize;
-  const ids = (values: number[], ...ones: number[]) => {
-    return { dims: [values.length, ...ones], data: BigInt64Array.from(values, BigInt) };
-  };
-  return {
-    [tokenInputNames.inputIds]: ids(inputIds.map((id) => (isLearned(id) ? 0 : id))),
-    [tokenInputNames.invertedRows]: ids(inputIds.map((id) => (isLearned(id) ? id - vocabularySize : 0))),
-    [tokenInputNames.isInverted]: ids(
-      inputIds.map((id) => (isLearned(id) ? 1 : 0)),
-      1,
-    ),
-  };
 }
 
 function frozenUnet({ unet }: ModelFolder): Record<string, Checkpoint> {

@@ -2,7 +2,13 @@
 import { add, cast, concat, constant, input, slice } from '../graph/operators.ts';
 import { type Component, Scope } from '../graph/scope.ts';
 import type { Dtype, Value } from '../graph/value.ts';
-import { type ClipTextConfig, clipTextEncoder, pooledText, projectText } from '../networks/clip.ts';
+import {
+  type ClipTextConfig,
+  clipTextEncoder,
+  type InvertedEmbeddings,
+  pooledText,
+  projectText,
+} from '../networks/clip.ts';
 import type { UnetConfig } from '../networks/unet-config.ts';
 
 export interface TextEncoderPart {
@@ -18,8 +24,13 @@ export interface PromptValues {
   readonly textEmbeds: Value | undefined;
 }
 
+/** What an encoder learns, in place of its checkpoint or beside it. */
+interface EncoderHook extends Pick<Component, 'substitute' | 'lora'> {
+  readonly inverted?: InvertedEmbeddings | undefined;
+}
+
 /** What tells learning encoders from frozen ones; without hooks the checkpoint is read. */
-export type EncoderHooks = (component: TextEncoderPart['component']) => Pick<Component, 'substitute' | 'lora'>;
+export type EncoderHooks = (component: TextEncoderPart['component']) => EncoderHook;
 
 export interface LessonPrompt {
   readonly perStep: readonly Value[];
@@ -42,10 +53,15 @@ export const promptInputs = {
   textEmbeds: 'text_embeds',
 } as const;
 
-/** Names of the inputs of prompts that the lesson encodes: int64 [N, S], and int64 [N] for the vector at EOS. */
+/**
+ * Names of the inputs of prompts that the lesson encodes: int64 [N, S], int64 [N] for the vector at EOS, and for learned words
+ * int64 rows of their table [N, S] and marks [N, S, 1], 1 where a word is one of them.
+ */
 export const promptTokenInputs = {
   inputIds: (component: string) => `${component}:input_ids`,
   eosPosition: (component: string) => `${component}:eos_position`,
+  invertedRows: (component: string) => `${component}:inverted_rows`,
+  isInverted: (component: string) => `${component}:is_inverted`,
 } as const;
 
 /** Prompts that were encoded once. */
@@ -102,9 +118,11 @@ function encodeWith(
   { component, config, inputIds, eosPosition }: PromptPart,
   { samples, hooks, isXl, dtype }: EncodeOptions,
 ): { states: Value; textEmbeds: Value | undefined } {
-  const scope = new Scope({ name: component, dtype, ...hooks?.(component) });
+  const { inverted, ...own } = hooks?.(component) ?? {};
+  const scope = new Scope({ name: component, dtype, ...own });
   const { hiddenStates, lastHiddenState } = clipTextEncoder(scope, config, {
     inputIds: samplesOf(inputIds, samples),
+    inverted,
   });
   // SDXL takes the layer before the last as it is.
   const states = isXl ? hiddenStates.at(-2)! : lastHiddenState;

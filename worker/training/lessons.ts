@@ -2,7 +2,7 @@
 import { cast, constant, greater, input, mul, scalar } from '../graph/operators.ts';
 import { Scope } from '../graph/scope.ts';
 import { type Dtype, topologicalOrder, type Value } from '../graph/value.ts';
-import { type ClipTextConfig, clipTextEncoder } from '../networks/clip.ts';
+import type { InvertedEmbeddings } from '../networks/clip.ts';
 import { type ControlnetConfig, controlnet } from '../networks/controlnet.ts';
 import { denoiserComponents } from '../networks/denoiser.ts';
 import type { TimeConditions } from '../networks/embeddings.ts';
@@ -18,6 +18,7 @@ import {
   fedPrompt,
   type LessonPrompt,
   promptInputs,
+  promptTokenInputs,
   samplesOf,
   type TextEncoderPart,
 } from './lesson-prompt.ts';
@@ -58,6 +59,9 @@ export const lessonInputs = {
   timeIds: 'time_ids',
   conditioningImage: 'conditioning_image',
 } as const;
+
+/** Name of the input of a prompt's token ids, int64 [N, T], where there is one text encoder that learns from nothing. */
+export const tokenInputNames = { inputIds: 'input_ids' } as const;
 
 /** Names of the tensors of a LoRA that learns. */
 export const loraTensorNames = {
@@ -136,33 +140,38 @@ export function t2iAdapterLesson(options: LessonOptions, config: T2iAdapterConfi
   return unetLesson(options, { unetScope: unetScope(options), learning, controls, further: [fed] });
 }
 
-/** Names of the inputs that a prompt with learned words is fed by: see tokenInputs. */
-export const tokenInputNames = {
-  inputIds: 'input_ids',
-  invertedRows: 'inverted_rows',
-  isInverted: 'is_inverted',
-} as const;
-
-/** Name of the tensor that textual inversion learns, [numVectors, hiddenSize]. */
-export const INVERSION_NAME = 'inverted_embeddings';
+/** Name of the tensor that textual inversion learns of an encoder, [numVectors, hiddenSize]. */
+export function inversionName(component: string): string {
+  return `${component}:inverted_embeddings`;
+}
 
 /**
- * Textual inversion: only the vectors of the new words learn; text encoder and UNet are frozen.
+ * Textual inversion: only the vectors of the new words learn, of every text encoder; the encoders and the UNet are frozen.
  * @see Gal et al. 2022 (arXiv 2208.01618), section 3
  */
-export function textualInversionLesson(options: LessonOptions, config: ClipTextConfig, numVectors: number): Lesson {
+export function textualInversionLesson(
+  options: LessonOptions,
+  encoders: readonly TextEncoderPart[],
+  numVectors: number,
+): Lesson {
   const learning = learnNamed(options.dtype);
-  const table = learning.learn(INVERSION_NAME, [numVectors, config.hiddenSize]);
-  const ids = (name: string, ...shape: number[]) => input(name, { shape: [options.batch, ...shape], dtype: 'int64' });
-  const inputIds = ids(tokenInputNames.inputIds, options.tokens);
-  const rows = ids(tokenInputNames.invertedRows, options.tokens);
-  const marks = ids(tokenInputNames.isInverted, options.tokens, 1);
-  const isInverted = greater(cast(marks, 'float32'), constant([0], [], 'float32'));
-  const scope = new Scope({ name: 'text_encoder', dtype: options.dtype ?? 'float32' });
-  const { lastHiddenState } = clipTextEncoder(scope, config, { inputIds, inverted: { table, rows, isInverted } });
-  const encode = () => ({ encoderHiddenStates: lastHiddenState, textEmbeds: undefined });
-  const prompt = { perStep: [inputIds, rows, marks], encode };
-  return unetLesson(options, { unetScope: unetScope(options), learning, prompt });
+  const words = encoders.map(({ component, config }) => {
+    const ids = (name: string, ...ones: number[]) =>
+      input(name, { shape: [options.batch, options.tokens, ...ones], dtype: 'int64' });
+    const marks = ids(promptTokenInputs.isInverted(component), 1);
+    const inverted: InvertedEmbeddings = {
+      table: learning.learn(inversionName(component), [numVectors, config.hiddenSize]),
+      rows: ids(promptTokenInputs.invertedRows(component)),
+      isInverted: greater(cast(marks, 'float32'), constant([0], [], 'float32')),
+    };
+    return { component, inverted, perStep: [inverted.rows, marks] };
+  });
+  const encoded = encodedPrompt(options, encoders);
+  const prompt = { ...encoded, perStep: [...encoded.perStep, ...words.flatMap(({ perStep }) => perStep)] };
+  const encoderHooks: EncoderHooks = (component) => ({
+    inverted: words.find((word) => word.component === component)?.inverted,
+  });
+  return unetLesson(options, { unetScope: unetScope(options), learning, prompt, encoderHooks });
 }
 
 type Controls = (inputs: TimeConditions & { sample: Value; encoderHiddenStates: Value }) => UnetControls;

@@ -8,7 +8,7 @@ const RESERVED_TOKENS: readonly string[] = ['emb_params', 'clip_l', 'clip_g', '_
 /**
  * Writes a textual inversion that loadTextualInversionFile reads back, as diffusers' learned_embeds.safetensors: one
  * key, the token, with [vectors, hidden_size]. With vectors for both encoders of SDXL the keys are `clip_l` and `clip_g`;
- * such a file has no place for the token, which readers then take from the file's name.
+ * other tools take the token of such a file from its name, loadTextualInversionFile from its metadata.
  * @throws UserError if the token is a key with another meaning
  */
 export async function saveEmbedding(file: string, { token, vectors }: TextualInversion): Promise<void> {
@@ -24,7 +24,7 @@ export async function saveEmbedding(file: string, { token, vectors }: TextualInv
           ['clip_l', stack(first)],
           ['clip_g', stack(second)],
         ];
-  await saveSafetensors(file, tensors, { format: 'pt' });
+  await saveSafetensors(file, tensors, { format: 'pt', token });
 }
 
 function stack(vectors: readonly Float32Array[]): TensorToSave {

@@ -5,6 +5,8 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vit
 import { loadLoraFile } from '../../../worker/diffusion/lora-file.ts';
 import { openModelFolder } from '../../../worker/diffusion/model-folder.ts';
 import { PromptEncoder } from '../../../worker/diffusion/prompt-encoder.ts';
+import { loadTextualInversionFile } from '../../../worker/diffusion/textual-inversion-file.ts';
+import { loadTokenizer } from '../../../worker/diffusion/tokenizer.ts';
 import { input } from '../../../worker/graph/operators.ts';
 import { compile } from '../../../worker/runtime/compile.ts';
 import { loadTensor, readSafetensorsHeader } from '../../../worker/runtime/safetensors.ts';
@@ -158,3 +160,35 @@ describe.each(['sd1', 'xl'] as const)('dreambooth-lora of the text encoders of %
     expect(names).toHaveLength(layers * 4 * 2);
   });
 });
+
+test.each(['sd1', 'xl'] as const)(
+  'textual inversion of %s moves new rows of every encoder, and its file is the word',
+  async (name) => {
+    const settings = { method: 'textual-inversion', placeholderToken: '<toy>', initializerToken: 'photo' } as const;
+    const request = { instanceImages: inFolder('photos'), out: inFolder(`inversion-${name}`) };
+    const learning = { numVectors: 2, maxTrainSteps: 3, learningRate: 1e-1 };
+    const { result } = await runTinyLesson(inFolder(name), { ...settings, ...learning }, request);
+    const inversion = await loadTextualInversionFile(result);
+    expect(inversion.token).toBe('<toy>');
+    expect(Object.keys(inversion.vectors)).toHaveLength(name === 'sd1' ? 1 : 2);
+    const model = await openModelFolder(inFolder(name));
+    for (const { component, checkpoint, tokenizerFolder } of model.textEncoders) {
+      const [id] = (await loadTokenizer(tokenizerFolder)).tokenize('photo');
+      const stored = await storedTensors(join(checkpoint.folder, 'model.safetensors'));
+      const table = stored.get('text_model.embeddings.token_embedding.weight')!;
+      const [first, second] = inversion.vectors[component]!;
+      const size = first!.length;
+      // Both begin as the initializer, and their places in the prompt tell them apart.
+      const start = table.slice(id! * size, (id! + 1) * size);
+      expect(Math.hypot(...first!.map((value, i) => value - start[i]!))).toBeGreaterThan(0.1);
+      expect(first).not.toEqual(second);
+    }
+    const encoder = await PromptEncoder.load(model, { ...SESSION, dtype: 'float32' });
+    onTestFinished(() => encoder.dispose());
+    const [plain, learned] = [
+      await encoder.encode({ prompt: 'a photo of photo photo' }),
+      await encoder.encode({ prompt: 'a photo of <toy>', embeddings: [inversion] }),
+    ];
+    expect(largestDifference(plain.promptEmbeds, learned.promptEmbeds)).toBeGreaterThan(1e-2);
+  },
+);

@@ -16,6 +16,7 @@ import {
   lessonInputs,
   loraLesson,
   t2iAdapterLesson,
+  textualInversionLesson,
 } from '../../../worker/training/lessons.ts';
 import { initialScaling, SCALING_NAME } from '../../../worker/training/loss-scaling.ts';
 import { type Condition, stepFeeds } from '../../../worker/training/samples.ts';
@@ -48,6 +49,7 @@ const UNET = {
   transformer_layers_per_block: 1,
 };
 const UNET_SD = { ...tinyConfigs['unet-sd1'], ...UNET };
+const UNET_XL = parseUnetConfig({ ...tinyConfigs['unet-xl'], ...UNET });
 const OPTIONS: LessonOptions = {
   unet: parseUnetConfig(UNET_SD),
   target: 'epsilon',
@@ -65,6 +67,7 @@ const WITH_ENCODER: LessonOptions = {
 const LESSONS = {
   'fine-tune with its text encoder': (dtype) => fineTuneLesson({ ...WITH_ENCODER, dtype }),
   LoRA: (dtype) => loraLesson({ ...WITH_ENCODER, dtype }, { loraRank: 2, loraAlpha: 4 }),
+  'textual inversion of SDXL': (dtype) => textualInversionLesson({ ...OPTIONS, unet: UNET_XL, dtype }, ENCODERS, 2),
   ControlNet: (dtype) => {
     const config = parseControlnetConfig({ ...tinyConfigs['controlnet-sd1'], ...UNET });
     return controlnetLesson({ ...OPTIONS, dtype }, config);
@@ -83,8 +86,20 @@ const golden = (name: string, ...dims: number[]): Condition => ({ dims, data: go
 const CONDITIONS: Record<string, Condition> = {
   [lessonInputs.encoderHiddenStates]: golden('states', 77, 12),
   [lessonInputs.conditioningImage]: golden('image', 3, 8 * SIDE, 8 * SIDE),
-  [promptTokenInputs.inputIds('text_encoder')]: int64(IDS),
+  [lessonInputs.timeIds]: { dims: [6], data: Float32Array.of(64, 72, 0, 8, 64, 64) },
+  [promptTokenInputs.eosPosition('text_encoder_2')]: { dims: [], data: BigInt64Array.of(4n) },
+  ...Object.fromEntries(ENCODERS.flatMap(({ component }) => Object.entries(tokensOf(component)))),
 };
+
+/** The third and the fourth word are learned ones. */
+function tokensOf(component: string): Record<string, Condition> {
+  const marks = IDS.map((_, i) => (i === 2 || i === 3 ? 1 : 0));
+  return {
+    [promptTokenInputs.inputIds(component)]: int64(IDS),
+    [promptTokenInputs.invertedRows(component)]: int64(IDS.map((_, i) => i % 2)),
+    [promptTokenInputs.isInverted(component)]: int64(marks, 1),
+  };
+}
 
 /** The feeds of a step, without those that the lesson does not read. */
 function feedsOf({ perStep }: Lesson, step: number): StepFeeds {

@@ -38,7 +38,10 @@ const lessons: Readonly<Record<string, () => Lesson>> = {
   'fine-tune': () => fineTuneLesson(OPTIONS),
   controlnet: () => controlnetLesson(OPTIONS, parseControlnetConfig(tinyConfigs['controlnet-sd1'])),
   't2i-adapter': () => t2iAdapterLesson(OPTIONS, parseT2iAdapterConfig(tinyConfigs['t2i-full'])),
-  'textual-inversion': () => textualInversionLesson(OPTIONS, parseClipTextConfig(tinyConfigs['clip-quickgelu']), 2),
+  'textual-inversion': () => {
+    const config = parseClipTextConfig(tinyConfigs['clip-quickgelu']);
+    return textualInversionLesson(OPTIONS, [{ component: 'text_encoder', config }], 2);
+  },
 };
 
 /** Golden numbers for whatever a lesson reads; ids and rows are zeros and marks ones, so that every word is a learned one. */
@@ -49,7 +52,7 @@ function feedsOf({ perStep }: Lesson): StepFeeds {
       const { name, shape, dtype } = value.attributes;
       const dims = shape.map(Number);
       if (dtype !== 'int64') return [name, float32Tensor(goldenTensor(`in:${name}`, dims), dims)];
-      return [name, int64Tensor(Array(elementCount(dims)).fill(name === 'is_inverted' ? 1 : 0), dims)];
+      return [name, int64Tensor(Array(elementCount(dims)).fill(name.endsWith(':is_inverted') ? 1 : 0), dims)];
     }),
   );
 }

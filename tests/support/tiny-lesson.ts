@@ -51,10 +51,10 @@ async function narrowPosterior(file: string): Promise<void> {
 }
 
 /** Writes a plain picture of each colour. */
-export async function savePhotos(folder: string, colours: readonly string[]): Promise<void> {
+export async function savePhotos(folder: string, colours: readonly string[], side = SIDE): Promise<void> {
   await mkdir(folder);
   for (const [i, background] of colours.entries()) {
-    const picture = sharp({ create: { width: SIDE, height: SIDE, channels: 3, background } });
+    const picture = sharp({ create: { width: side, height: side, channels: 3, background } });
     await picture.png().toFile(join(folder, `${i}.png`));
   }
 }

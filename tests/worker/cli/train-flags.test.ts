@@ -30,18 +30,31 @@ test('a short line leaves the rest to the method', () => {
     conditioningImages: undefined,
     device: 'auto',
     threads: undefined,
+    memoryLimitBytes: undefined,
     isResumed: false,
     settings: { method: 'dreambooth-lora', classNoun: 'dog' },
   });
 });
 
 test('options that are not settings arrive', () => {
-  const flags = ['--instance-masks', 'masks', '--class-images', 'dogs', '--device', 'cpu', '--threads', '2'];
+  const flags = [
+    '--instance-masks',
+    'masks',
+    '--class-images',
+    'dogs',
+    '--device',
+    'cpu',
+    '--threads',
+    '2',
+    '--memory-limit',
+    '1.5',
+  ];
   expect(parse('dreambooth', ...flags, '--resume-from-checkpoint', 'latest')).toMatchObject({
     instanceMasks: 'masks',
     classImages: 'dogs',
     device: 'cpu',
     threads: 2,
+    memoryLimitBytes: 1.5 * 2 ** 30,
     isResumed: true,
   });
   expect(parse('controlnet', '--resume-from-checkpoint', 'none')).toMatchObject({
@@ -111,8 +124,8 @@ test('every flag of the usage is taken, and the usage names every flag', () => {
   const named = [...TRAIN_USAGE.matchAll(/^ {2}--(?:\[no-\])?([\w-]+)/gm)].map(([, flag]) => flag!);
   const tested = FLAGS.flatMap(([, [flag]]) => flag!.replace(/^--(no-)?/, ''));
   const others = [...Object.values(REQUIRED).flat(), '--method', '--instance-masks', '--class-images', '--device'];
-  const known = [...others, '--threads', '--resume-from-checkpoint', '--from-checkpoint'].filter((arg) =>
-    arg.startsWith('--'),
+  const known = [...others, '--threads', '--memory-limit', '--resume-from-checkpoint', '--from-checkpoint'].filter(
+    (arg) => arg.startsWith('--'),
   );
   expect(new Set(named)).toEqual(new Set([...tested, ...known.map((flag) => flag.slice(2))]));
 });
@@ -150,6 +163,7 @@ describe('a line is refused', () => {
       '--lr-scheduler must be one of constant, constant_with_warmup, cosine',
     ],
     ['dreambooth', ['--device', 'tpu'], '--device must be one of auto, cpu, webgpu, cuda, got "tpu"'],
+    ['dreambooth', ['--memory-limit', '0'], '--memory-limit must be a number of GiB above 0, got "0"'],
     ['dreambooth', ['--threads', '0'], '--threads must be a whole number above 0, got "0"'],
     [
       'dreambooth',

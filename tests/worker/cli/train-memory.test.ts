@@ -8,15 +8,17 @@ import { saveTinyNetwork } from '../../support/tiny-folder.ts';
 import { savePhotos, saveTinyStudent } from '../../support/tiny-lesson.ts';
 
 const root = join(import.meta.dirname, '..', '..', '..');
-/** 24 million numbers: enough for weights, activations and moments to show beside the process itself. */
+/** 13 million numbers: enough for weights, activations and moments to show beside the process itself. */
 const UNET = {
   sample_size: 8,
-  block_out_channels: [64, 128, 256, 256],
+  block_out_channels: [48, 96, 192, 192],
   norm_num_groups: 16,
   layers_per_block: 1,
   attention_head_dim: 8,
   cross_attention_dim: 12,
 };
+
+const PHOTO_SIDE = 256;
 
 let folder: string;
 const inFolder = (...names: string[]) => join(folder, ...names);
@@ -25,7 +27,7 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'sketchbooth-'));
   await saveTinyStudent(inFolder('model'));
   await saveTinyNetwork(inFolder('model', 'unet'), 'UNet2DConditionModel', UNET);
-  await savePhotos(inFolder('photos'), ['#c03020', '#20a040', '#3040c0', '#d0c020']);
+  await savePhotos(inFolder('photos'), ['#c03020', '#20a040', '#3040c0', '#d0c020'], PHOTO_SIDE);
 });
 
 afterAll(() => rm(folder, { recursive: true }));
@@ -40,7 +42,7 @@ interface Ended {
 /** Runs the command in a process of its own and watches its memory, as the system counts it, until it ends. */
 function learn(out: string, ...further: string[]): Promise<Ended> {
   const places = ['--model', inFolder('model'), '--instance-images', inFolder('photos'), '--out', inFolder(out)];
-  const lesson = ['--instance-prompt', 'a car', '--max-train-steps', '4', '--validation-steps', '0', '--device', 'cpu'];
+  const lesson = ['--instance-prompt', 'a car', '--max-train-steps', '3', '--validation-steps', '0', '--device', 'cpu'];
   const args = ['--import', 'tsx', join('worker', 'cli', 'train.ts'), ...places, ...lesson, ...further];
   const child = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'ignore', 'pipe'] });
   let [errors, peak] = ['', 0];

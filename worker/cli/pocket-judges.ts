@@ -16,6 +16,8 @@ const ROUNDS = {
     { steps: 700, learningRate: 4e-3, firstScene: 0 },
     { steps: 400, learningRate: 2e-3, firstScene: 100_000 },
     { steps: 900, learningRate: 2e-3, firstScene: 200_000 },
+    { steps: 1200, learningRate: 2e-3, firstScene: 300_000 },
+    { steps: 2500, learningRate: 3e-3, firstScene: 400_000 },
   ],
 } as const;
 const LESSONS = { 'picture-judge': judgeLesson, 'map-reader': readerLesson } as const;

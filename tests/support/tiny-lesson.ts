@@ -6,8 +6,10 @@ import { openModelFolder } from '../../worker/diffusion/model-folder.ts';
 import { train } from '../../worker/pipelines/train.ts';
 import type { TrainRequest } from '../../worker/pipelines/train-request.ts';
 import { loadTensor, readSafetensorsHeader, saveSafetensors } from '../../worker/runtime/safetensors.ts';
+import { completeSettings } from '../../worker/training/complete-settings.ts';
+import { traitsOf } from '../../worker/training/default-settings.ts';
 import type { LessonReport } from '../../worker/training/lesson-report.ts';
-import { completeSettings, type GivenSettings, traitsOf } from '../../worker/training/settings.ts';
+import type { GivenSettings } from '../../worker/training/settings.ts';
 import { saveTinyNetwork, saveTinyPipeline, type TinyPipelineOptions } from './tiny-folder.ts';
 
 /** Pixels of the photos' sides. */

@@ -1,12 +1,11 @@
 import { UserError } from '../../shared/errors.ts';
 import { DEVICE_NAMES, type DeviceName } from '../runtime/device.ts';
+import { defaultSettings, type ModelTraits } from '../training/default-settings.ts';
 import {
   brokenRule,
-  defaultSettings,
   type GivenSettings,
   hasSetting,
   LR_SCHEDULERS,
-  type ModelTraits,
   type SettingName,
   type SettingValues,
   TRAINING_METHODS,
@@ -56,6 +55,7 @@ const SETTING_FLAGS: { readonly [K in SettingName]-?: SettingFlag<NonNullable<Se
   textEncoderLr: ['text-encoder-lr', 'X', 'learning rate of the text encoders'],
   loraRank: ['rank', 'N', 'rank of the change of a layer'],
   loraAlpha: ['lora-alpha', 'X', 'the change is scaled by alpha / rank (the rank)'],
+  loraTargetModules: ['lora-target-modules', 'TEXT', 'modules that learn: ends of their paths, with commas, or all'],
   outputKohyaFormat: ['output-kohya-format', 'switch', "write a second file for tools that read kohya's names"],
   placeholderToken: ['placeholder-token', 'WORD', 'word that is learned, such as <my-dog>'],
   initializerToken: ['initializer-token', 'WORD', 'word of the vocabulary to start from, such as dog'],
@@ -107,6 +107,10 @@ function usageLine(name: SettingName): string {
 }
 
 const SD: ModelTraits = { family: 'sd', side: 512 };
+const OTHER_FAMILIES = [
+  ['sdxl', 'SDXL'],
+  ['pocket', 'pocket'],
+] as const;
 /** Settings whose default the help tells in words. */
 const EXPLAINED: readonly SettingName[] = ['resolution', 'loraAlpha'];
 
@@ -119,9 +123,11 @@ function shownDefaults(name: SettingName): string {
   };
   for (const method of TRAINING_METHODS.filter((candidate) => hasSetting(candidate, name))) {
     const value = shownDefault(name, method, SD);
-    const valueForXl = shownDefault(name, method, { ...SD, family: 'sdxl' });
     add(value, method);
-    if (valueForXl !== value) add(valueForXl, `${method} of SDXL`);
+    for (const [family, label] of OTHER_FAMILIES) {
+      const other = shownDefault(name, method, { ...SD, family });
+      if (other !== value) add(other, `${method} of ${label}`);
+    }
   }
   const groups = [...methodsByValue].sort(([, a], [, b]) => b.length - a.length);
   const parts = groups.map(([value, labels], i) => {

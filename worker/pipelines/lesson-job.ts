@@ -8,10 +8,12 @@ import type { BlobRef, JobProgress, LessonJob, LessonResult } from '../../shared
 import { type ModelFolder, openModelFolder } from '../diffusion/model-folder.ts';
 import { loadTokenizer } from '../diffusion/tokenizer.ts';
 import { listModels } from '../models/registry.ts';
+import { completeSettings } from '../training/complete-settings.ts';
+import { traitsOf } from '../training/default-settings.ts';
 import { chooseIdentifier } from '../training/identifier.ts';
 import { LESSON_FILES } from '../training/lesson-folder.ts';
 import type { LessonReport } from '../training/lesson-report.ts';
-import { completeSettings, type GivenSettings, type TrainingSettings, traitsOf } from '../training/settings.ts';
+import type { GivenSettings, TrainingSettings } from '../training/settings.ts';
 import { type JobContext, lessonFolder } from './job-context.ts';
 import { type TrainRequest, train } from './train.ts';
 import { saveCheckpointAs } from './use-checkpoint.ts';

@@ -3,6 +3,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserError } from '../../shared/errors.ts';
+import type { LoraModule } from '../diffusion/lora-names.ts';
 import type { ModelFolder, TextEncoderFolder } from '../diffusion/model-folder.ts';
 import { readJsonFile } from '../diffusion/network-folder.ts';
 import { type TextualInversion, tokensOf } from '../diffusion/textual-inversion-file.ts';
@@ -29,6 +30,7 @@ import {
   textualInversionLesson,
 } from '../training/lessons.ts';
 import { loraModulesOf } from '../training/lora-modules.ts';
+import { ALL_MODULES, isLoraTarget, moduleNames } from '../training/lora-targets.ts';
 import { controlnetJson, t2iAdapterJson } from '../training/network-config.ts';
 import { loadPromptTokenizer } from '../training/prompt-tokens.ts';
 import { fillTemplate, OBJECT_TEMPLATES, STYLE_TEMPLATES } from '../training/prompts.ts';
@@ -152,13 +154,15 @@ async function loraPlan({
   lesson: options,
   seed,
 }: PlanOptions<'dreambooth-lora'>): Promise<LessonPlan> {
-  const lesson = loraLesson(options, settings);
   const { loraRank: rank, loraAlpha: alpha } = settings;
+  const networkModules = loraModulesOf(model);
+  refuseUnknownModules(settings.loraTargetModules, networkModules);
+  const lesson = loraLesson(options, settings);
   // PEFT's gaussian start: down is normal with deviation 1 / rank, up is zero, so that the first step changes nothing.
   const loadInitial = async () => {
     const generator = new RandomGenerator(seed);
     const initial = lesson.trainables.map(({ name, shape }): [string, Float32Array] => {
-      const size = shape[0]! * shape[1]!;
+      const size = elementCount(shape);
       return [
         name,
         name.endsWith(':down') ? generator.randn(size).map((value) => value / rank) : new Float32Array(size),
@@ -166,7 +170,6 @@ async function loraPlan({
     });
     return new Map(initial);
   };
-  const networkModules = loraModulesOf(model);
   const lorasOf = (trained: ReadonlyMap<string, Float32Array>) =>
     networkModules.flatMap(({ target, path }) => {
       const name = learnedName(target, path);
@@ -187,6 +190,16 @@ async function loraPlan({
     return file;
   };
   return { lesson, loadInitial, checkpoints: frozenNetworks(model, options), apply, save };
+}
+
+/** A name that is mistyped would otherwise be left out of the lesson without a word. */
+function refuseUnknownModules(targets: string, modules: readonly LoraModule[]): void {
+  if (targets === ALL_MODULES) return;
+  const unknown = moduleNames(targets).filter((name) => !modules.some(({ path }) => isLoraTarget(path, name)));
+  if (unknown.length === 0) return;
+  throw new UserError(
+    `Cannot train a LoRA: its target modules must be ends of the model's module paths, or "${ALL_MODULES}", got ${unknown.join(', ')}`,
+  );
 }
 
 /** Widths of the published ControlNets' image embedding. */

@@ -5,11 +5,13 @@ import { type ModelFolder, openModelFolder } from '../diffusion/model-folder.ts'
 import { loadTensor } from '../runtime/safetensors.ts';
 import { EMA_NAME, STATE_NAMES } from '../training/adamw.ts';
 import { listCheckpoints, loadCheckpoint, readCheckpointState } from '../training/checkpoint-file.ts';
+import { completeSettings } from '../training/complete-settings.ts';
+import { traitsOf } from '../training/default-settings.ts';
 import { listLearned, openLearned } from '../training/learned-file.ts';
 import { checkpointFolderOf } from '../training/lesson-folder.ts';
 import { type LessonIdentity, lessonIdentitySchema } from '../training/lesson-identity.ts';
 import { STATE_GROUP } from '../training/lesson-loop.ts';
-import { completeSettings, type GivenSettings, type TrainingSettings, traitsOf } from '../training/settings.ts';
+import type { GivenSettings, TrainingSettings } from '../training/settings.ts';
 import { initialState, trainedTensors } from '../training/trainer.ts';
 import type { LessonPlan } from './lesson-plans.ts';
 import { requestedPlan } from './requested-plan.ts';

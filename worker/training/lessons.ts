@@ -22,6 +22,8 @@ import {
   samplesOf,
   type TextEncoderPart,
 } from './lesson-prompt.ts';
+import { isLoraTarget } from './lora-targets.ts';
+import type { SettingsOf } from './settings.ts';
 import type { Lesson } from './trainer.ts';
 
 export interface LessonOptions {
@@ -69,9 +71,6 @@ export const loraTensorNames = {
   up: (path: string) => `${path}:up`,
 } as const;
 
-/** The attention projections that the published scripts train, of the UNet and of the text encoders. */
-const LORA_TARGETS = /\.attn\d\.to_(q|k|v|out\.0)$|\.self_attn\.(q|k|v|out)_proj$/;
-
 /** Name under which a tensor or module of a component learns: the UNet's by its name in the checkpoint. */
 export function learnedName(component: string, name: string): string {
   return component === denoiserComponents.unet ? name : `${component}:${name}`;
@@ -87,18 +86,18 @@ export function fineTuneLesson(options: LessonOptions): Lesson {
   return unetLesson(options, { unetScope: unetScope(options, { substitute: learning.learn }), learning, encoderHooks });
 }
 
-/** LoRA: low-rank changes of the attention projections learn, scaled by alpha / rank. */
-export function loraLesson(
-  options: LessonOptions,
-  { loraRank, loraAlpha }: { loraRank: number; loraAlpha: number },
-): Lesson {
+type LoraSettings = Pick<SettingsOf<'dreambooth-lora'>, 'loraRank' | 'loraAlpha' | 'loraTargetModules'>;
+
+/** LoRA: low-rank changes of the target modules learn, scaled by alpha / rank; a convolution's are down k x k, up 1 x 1. */
+export function loraLesson(options: LessonOptions, { loraRank, loraAlpha, loraTargetModules }: LoraSettings): Lesson {
   const learning = learnNamed(options.dtype);
   const loraOf = (component: string, group?: ParameterGroup) => {
-    return (path: string, [out, features]: readonly number[]) => {
-      if (!LORA_TARGETS.test(path)) return undefined;
+    return (path: string, [out, ...kernel]: readonly number[]) => {
+      if (!isLoraTarget(path, loraTargetModules)) return undefined;
       const name = learnedName(component, path);
-      const down = learning.learn(loraTensorNames.down(name), [loraRank, features!], group);
-      const up = learning.learn(loraTensorNames.up(name), [out!, loraRank], group);
+      const pointwise = kernel.slice(1).map(() => 1);
+      const down = learning.learn(loraTensorNames.down(name), [loraRank, ...kernel], group);
+      const up = learning.learn(loraTensorNames.up(name), [out!, loraRank, ...pointwise], group);
       return { down, up: scaled(up, loraAlpha / loraRank) };
     };
   };

@@ -15,6 +15,7 @@ import { loadLatestCheckpoint } from '../../../worker/training/checkpoint-file.t
 import { type EncoderHooks, encodedPrompt } from '../../../worker/training/lesson-prompt.ts';
 import { type LessonOptions, learnedName, loraLesson, loraTensorNames } from '../../../worker/training/lessons.ts';
 import { loraModulesOf } from '../../../worker/training/lora-modules.ts';
+import { ATTENTION_MODULES } from '../../../worker/training/lora-targets.ts';
 import { promptTokens } from '../../../worker/training/prompt-tokens.ts';
 import { initialState, trainedTensors } from '../../../worker/training/trainer.ts';
 import { saveTinyPipeline } from '../../support/tiny-folder.ts';
@@ -95,7 +96,7 @@ async function lessonEmbeds(
     hasMask: false,
     textEncoders: { encoders: opened.textEncoders, group: {} },
   };
-  const { trainables } = loraLesson(options, { loraRank: RANK, loraAlpha: RANK });
+  const { trainables } = loraLesson(options, { loraRank: RANK, loraAlpha: RANK, loraTargetModules: ATTENTION_MODULES });
   const parameters = (await loadLatestCheckpoint(`${out}.checkpoints`))!.groups['state']!.get('parameters')!.values;
   const zeros = new Map(trainables.map(({ name, shape }) => [name, new Float32Array(shape[0]! * shape[1]!)]));
   const state = initialState(trainables, zeros);

@@ -7,9 +7,11 @@ import { openModelFolder } from '../../../worker/diffusion/model-folder.ts';
 import { train } from '../../../worker/pipelines/train.ts';
 import type { TrainRequest } from '../../../worker/pipelines/train-request.ts';
 import type { LessonEvent } from '../../../worker/pipelines/watched-lesson.ts';
+import { completeSettings } from '../../../worker/training/complete-settings.ts';
+import { traitsOf } from '../../../worker/training/default-settings.ts';
 import { readRecords, type StepRecord } from '../../../worker/training/lesson-journal.ts';
 import type { LessonReport } from '../../../worker/training/lesson-report.ts';
-import { completeSettings, type GivenSettings, traitsOf } from '../../../worker/training/settings.ts';
+import type { GivenSettings } from '../../../worker/training/settings.ts';
 import { SIDE, savePhotos, saveTinyStudent } from '../../support/tiny-lesson.ts';
 
 let folder: string;

@@ -6,6 +6,7 @@ import type { Checkpoint } from '../../../worker/runtime/checkpoint.ts';
 import { ADAMW_DEFAULTS } from '../../../worker/training/adamw.ts';
 import { promptTokenInputs } from '../../../worker/training/lesson-prompt.ts';
 import { fineTuneLesson, type LessonOptions, lessonInputs, loraLesson } from '../../../worker/training/lessons.ts';
+import { ATTENTION_MODULES } from '../../../worker/training/lora-targets.ts';
 import { type Conditions, type Example, stepFeeds } from '../../../worker/training/samples.ts';
 import { initialState, type Lesson, type StepReport, Trainer } from '../../../worker/training/trainer.ts';
 import { goldenTensor } from '../../support/golden.ts';
@@ -80,7 +81,7 @@ const SAMPLES = {
 
 const LESSONS = {
   'of all weights': () => fineTuneLesson(OPTIONS),
-  'of LoRAs': () => loraLesson(OPTIONS, { loraRank: 4, loraAlpha: 4 }),
+  'of LoRAs': () => loraLesson(OPTIONS, { loraRank: 4, loraAlpha: 4, loraTargetModules: ATTENTION_MODULES }),
 } satisfies Record<string, () => Lesson>;
 
 /** Runs the first step without learning, twice with, and shows the losses of every sample. */

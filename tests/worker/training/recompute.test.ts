@@ -18,6 +18,7 @@ import {
   t2iAdapterLesson,
   textualInversionLesson,
 } from '../../../worker/training/lessons.ts';
+import { ATTENTION_MODULES } from '../../../worker/training/lora-targets.ts';
 import { initialState, type Lesson, type StepFeeds, Trainer } from '../../../worker/training/trainer.ts';
 import { goldenTensor } from '../../support/golden.ts';
 import { goldenCheckpoint, temporaryFolder, tinyConfigs } from '../../support/tiny-models.ts';
@@ -34,7 +35,7 @@ const OPTIONS: LessonOptions = {
 const STEPS = 2;
 
 const lessons: Readonly<Record<string, () => Lesson>> = {
-  'dreambooth-lora': () => loraLesson(OPTIONS, { loraRank: 4, loraAlpha: 4 }),
+  'dreambooth-lora': () => loraLesson(OPTIONS, { loraRank: 4, loraAlpha: 4, loraTargetModules: ATTENTION_MODULES }),
   'fine-tune': () => fineTuneLesson(OPTIONS),
   controlnet: () => controlnetLesson(OPTIONS, parseControlnetConfig(tinyConfigs['controlnet-sd1'])),
   't2i-adapter': () => t2iAdapterLesson(OPTIONS, parseT2iAdapterConfig(tinyConfigs['t2i-full'])),

@@ -1,17 +1,17 @@
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { UserError } from '../../../shared/errors.ts';
 import { openModelFolder } from '../../../worker/diffusion/model-folder.ts';
+import { POCKET_FOLDER } from '../../../worker/pocket/folder.ts';
+import { completeSettings } from '../../../worker/training/complete-settings.ts';
+import { defaultSettings, type ModelTraits, traitsOf } from '../../../worker/training/default-settings.ts';
 import {
   brokenRule,
-  completeSettings,
-  defaultSettings,
   type GivenSettings,
   hasSetting,
-  type ModelTraits,
   type SettingName,
   TRAINING_METHODS,
   type TrainingMethod,
-  traitsOf,
 } from '../../../worker/training/settings.ts';
 import { saveTinyPipeline } from '../../support/tiny-folder.ts';
 import { temporaryFolder } from '../../support/tiny-models.ts';
@@ -143,6 +143,16 @@ test.each<[SettingName, readonly unknown[], readonly unknown[]]>([
 ])('%s takes only what its rule says', (name, good, bad) => {
   for (const value of good) expect(brokenRule(name, value)).toBeUndefined();
   for (const value of bad) expect(brokenRule(name, value)).toMatch(/^(a |one of |true or |text)/);
+});
+
+test('on the pocket model a LoRA changes convolutions too, at a rank and a rate of its own', async () => {
+  const traits = traitsOf(await openModelFolder(join(POCKET_FOLDER, 'model')));
+  expect(traits).toEqual({ family: 'pocket', side: 128 });
+  const settings = completeSettings({ method: 'dreambooth-lora', classNoun: 'dog' }, traits);
+  expect(settings).toMatchObject({ loraTargetModules: 'all', loraRank: 16, loraAlpha: 16, trainBatchSize: 4 });
+  expect(settings.maxTrainSteps).toBe(defaultSettings('dreambooth-lora', traits).maxTrainSteps);
+  const given = completeSettings({ method: 'dreambooth-lora', classNoun: 'dog', loraRank: 2 }, traits);
+  expect(given).toMatchObject({ loraRank: 2, loraAlpha: 2 });
 });
 
 test('the defaults depend on what a model folder says', async () => {

@@ -11,6 +11,7 @@ import { ADAMW_DEFAULTS } from '../../../worker/training/adamw.ts';
 import { lossInputs } from '../../../worker/training/diffusion-loss.ts';
 import { promptTokenInputs, type TextEncoderPart } from '../../../worker/training/lesson-prompt.ts';
 import { fineTuneLesson, type LessonOptions, lessonInputs, loraLesson } from '../../../worker/training/lessons.ts';
+import { ATTENTION_MODULES } from '../../../worker/training/lora-targets.ts';
 import {
   initialState,
   type Lesson,
@@ -152,7 +153,11 @@ describe.each(Object.keys(FAMILIES) as FamilyName[])(
     });
 
     test('when LoRAs learn, in losses and gradient norms', async () => {
-      const lesson = loraLesson(lessonOptions(family), { loraRank: RANK, loraAlpha: RANK });
+      const lesson = loraLesson(lessonOptions(family), {
+        loraRank: RANK,
+        loraAlpha: RANK,
+        loraTargetModules: ATTENTION_MODULES,
+      });
       const values = lesson.trainables.map(({ name: key, shape }): [string, Float32Array] => {
         const size = elementCount(shape);
         if (key.endsWith(':up')) return [key, new Float32Array(size)];

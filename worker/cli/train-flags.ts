@@ -55,7 +55,11 @@ const SETTING_FLAGS: { readonly [K in SettingName]-?: SettingFlag<NonNullable<Se
   textEncoderLr: ['text-encoder-lr', 'X', 'learning rate of the text encoders'],
   loraRank: ['rank', 'N', 'rank of the change of a layer'],
   loraAlpha: ['lora-alpha', 'X', 'the change is scaled by alpha / rank (the rank)'],
-  loraTargetModules: ['lora-target-modules', 'TEXT', 'modules that learn: ends of their paths, with commas, or all'],
+  loraTargetModules: [
+    'lora-target-modules',
+    'TEXT',
+    'modules that learn: ends of their paths, with commas, or all (those of attention; all for pocket)',
+  ],
   outputKohyaFormat: ['output-kohya-format', 'switch', "write a second file for tools that read kohya's names"],
   placeholderToken: ['placeholder-token', 'WORD', 'word that is learned, such as <my-dog>'],
   initializerToken: ['initializer-token', 'WORD', 'word of the vocabulary to start from, such as dog'],
@@ -107,12 +111,8 @@ function usageLine(name: SettingName): string {
 }
 
 const SD: ModelTraits = { family: 'sd', side: 512 };
-const OTHER_FAMILIES = [
-  ['sdxl', 'SDXL'],
-  ['pocket', 'pocket'],
-] as const;
 /** Settings whose default the help tells in words. */
-const EXPLAINED: readonly SettingName[] = ['resolution', 'loraAlpha'];
+const EXPLAINED: readonly SettingName[] = ['resolution', 'loraAlpha', 'loraTargetModules'];
 
 /** Lists the defaults of the methods, the usual one first, such as " (1; 4 for controlnet)". */
 function shownDefaults(name: SettingName): string {
@@ -124,10 +124,8 @@ function shownDefaults(name: SettingName): string {
   for (const method of TRAINING_METHODS.filter((candidate) => hasSetting(candidate, name))) {
     const value = shownDefault(name, method, SD);
     add(value, method);
-    for (const [family, label] of OTHER_FAMILIES) {
-      const other = shownDefault(name, method, { ...SD, family });
-      if (other !== value) add(other, `${method} of ${label}`);
-    }
+    const valueForXl = shownDefault(name, method, { ...SD, family: 'sdxl' });
+    if (valueForXl !== value) add(valueForXl, `${method} of SDXL`);
   }
   const groups = [...methodsByValue].sort(([, a], [, b]) => b.length - a.length);
   const parts = groups.map(([value, labels], i) => {
@@ -155,7 +153,8 @@ export const TRAIN_USAGE = `Usage: npm run train -- --method NAME --model FOLDER
   --device NAME                      ${DEVICE_NAMES.join(', ')} (auto)
   --threads N                        threads of one operator (all cores)
   --memory-limit GIB                 refuses a lesson that will take more (what is free)
-${SETTING_NAMES.map(usageLine).join('\n')}`;
+${SETTING_NAMES.map(usageLine).join('\n')}
+The pocket model has defaults of its own for lessons of a subject: see worker/training/default-settings.ts`;
 
 const texts = { type: 'string' } as const;
 const OWN_OPTIONS = {

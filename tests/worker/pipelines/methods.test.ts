@@ -7,9 +7,11 @@ import { openModelFolder } from '../../../worker/diffusion/model-folder.ts';
 import { type PreparedLesson, startingState } from '../../../worker/pipelines/teach.ts';
 import { prepareLesson } from '../../../worker/pipelines/train.ts';
 import { adamwOf, type TrainRequest } from '../../../worker/pipelines/train-request.ts';
+import { completeSettings } from '../../../worker/training/complete-settings.ts';
 import { createTrainer } from '../../../worker/training/create-trainer.ts';
+import { traitsOf } from '../../../worker/training/default-settings.ts';
 import { learningRateAt } from '../../../worker/training/learning-rate.ts';
-import { completeSettings, type GivenSettings, traitsOf } from '../../../worker/training/settings.ts';
+import type { GivenSettings } from '../../../worker/training/settings.ts';
 import { type StepReport, trainedTensors } from '../../../worker/training/trainer.ts';
 import { runTinyLesson, SIDE, savePhotos, saveTinyStudent } from '../../support/tiny-lesson.ts';
 

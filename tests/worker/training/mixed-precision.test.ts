@@ -18,6 +18,7 @@ import {
   t2iAdapterLesson,
   textualInversionLesson,
 } from '../../../worker/training/lessons.ts';
+import { ATTENTION_MODULES } from '../../../worker/training/lora-targets.ts';
 import { initialScaling, SCALING_NAME } from '../../../worker/training/loss-scaling.ts';
 import { type Condition, stepFeeds } from '../../../worker/training/samples.ts';
 import {
@@ -66,7 +67,8 @@ const WITH_ENCODER: LessonOptions = {
 
 const LESSONS = {
   'fine-tune with its text encoder': (dtype) => fineTuneLesson({ ...WITH_ENCODER, dtype }),
-  LoRA: (dtype) => loraLesson({ ...WITH_ENCODER, dtype }, { loraRank: 2, loraAlpha: 4 }),
+  LoRA: (dtype) =>
+    loraLesson({ ...WITH_ENCODER, dtype }, { loraRank: 2, loraAlpha: 4, loraTargetModules: ATTENTION_MODULES }),
   'textual inversion of SDXL': (dtype) => textualInversionLesson({ ...OPTIONS, unet: UNET_XL, dtype }, ENCODERS, 2),
   ControlNet: (dtype) => {
     const config = parseControlnetConfig({ ...tinyConfigs['controlnet-sd1'], ...UNET });

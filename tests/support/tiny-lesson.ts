@@ -2,12 +2,12 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import sharp from 'sharp';
-import { openModelFolder } from '../../worker/diffusion/model-folder.ts';
+import { type ModelFolder, openModelFolder } from '../../worker/diffusion/model-folder.ts';
 import { train } from '../../worker/pipelines/train.ts';
 import type { TrainRequest } from '../../worker/pipelines/train-request.ts';
 import { loadTensor, readSafetensorsHeader, saveSafetensors } from '../../worker/runtime/safetensors.ts';
 import { completeSettings } from '../../worker/training/complete-settings.ts';
-import { traitsOf } from '../../worker/training/default-settings.ts';
+import { type ModelTraits, traitsOf } from '../../worker/training/default-settings.ts';
 import type { LessonReport } from '../../worker/training/lesson-report.ts';
 import type { GivenSettings } from '../../worker/training/settings.ts';
 import { saveTinyNetwork, saveTinyPipeline, type TinyPipelineOptions } from './tiny-folder.ts';
@@ -72,7 +72,7 @@ export async function runTinyLesson(
   const opened = await openModelFolder(model);
   const settings = completeSettings(
     { resolution: SIDE, gradientAccumulationSteps: 1, validationSteps: 0, ...given },
-    traitsOf(opened),
+    publishedTraits(opened),
   );
   const loop = train({
     model: opened,
@@ -89,4 +89,10 @@ export async function runTinyLesson(
     if (next.done) return { losses, result: next.value.result!, report: next.value };
     if (next.value.kind === 'steps') losses.push(...next.value.reports.map(({ loss }) => loss));
   }
+}
+
+/** Lessons of these tests run as on the published models that the tiny ones stand for, and not as on the pocket model. */
+function publishedTraits(model: ModelFolder): ModelTraits {
+  const traits = traitsOf(model);
+  return traits.family === 'pocket' ? { ...traits, family: 'sd' } : traits;
 }

@@ -133,6 +133,8 @@ async function startLesson(lesson: Lesson): Promise<{ trainer: Trainer; state: T
 }
 
 const STEPS = 20;
+/** At ten times the rate the adapter's two lessons part: 1e-4 of the loss at the first step, 1.5 % within 15. */
+const RATE = 1e-4;
 
 test.each(Object.entries(LESSONS))(
   'the losses of %s in half precision are those of full precision',
@@ -142,12 +144,12 @@ test.each(Object.entries(LESSONS))(
     for (const lesson of [whole, half]) {
       const { trainer, state } = await startLesson(lesson);
       const feeds = Array.from({ length: STEPS }, (_, step) => feedsOf(lesson, step));
-      reports.push(await trainer.run(state, feeds, Array(STEPS).fill(1e-3)));
+      reports.push(await trainer.run(state, feeds, Array(STEPS).fill(RATE)));
     }
     const [expected, got] = reports as [(typeof reports)[0], (typeof reports)[0]];
     for (const [i, { loss, gradNorm, isSkipped }] of got.entries()) {
       expect(isSkipped).toBe(false);
-      expect(Math.abs(loss / expected[i]!.loss - 1)).toBeLessThan(1e-2);
+      expect(Math.abs(loss / expected[i]!.loss - 1)).toBeLessThan(2e-3);
       expect(Math.abs(gradNorm / expected[i]!.gradNorm - 1)).toBeLessThan(5e-2);
     }
     // The networks did compute in half precision: in full precision the losses would be equal.

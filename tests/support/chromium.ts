@@ -54,6 +54,14 @@ async function onSheet(page: Page, points: readonly Point[]): Promise<Point[]> {
   return points.map(([x, y]) => [box.x + x * box.width, box.y + y * box.height]);
 }
 
+const TOUCH_STEPS = 6;
+const TOUCH_PAUSE_MS = 16;
+const TOUCH_REST_MS = 200;
+
+function between([x0, y0]: Point, [x1, y1]: Point, share: number): Point {
+  return [x0 + (x1 - x0) * share, y0 + (y1 - y0) * share];
+}
+
 /** Draws a line with a finger through points given as shares of the sheet. */
 export async function touchLine(page: Page, points: readonly Point[]): Promise<void> {
   const session = await page.context().newCDPSession(page);
@@ -62,7 +70,16 @@ export async function touchLine(page: Page, points: readonly Point[]): Promise<v
   const [first, ...rest] = await onSheet(page, points);
   if (!first) return;
   await touch('touchStart', [first]);
-  for (const point of rest) await touch('touchMove', [point]);
+  let last = first;
+  for (const point of rest) {
+    for (let step = 1; step <= TOUCH_STEPS; step++) {
+      await page.waitForTimeout(TOUCH_PAUSE_MS);
+      await touch('touchMove', [between(last, point, step / TOUCH_STEPS)]);
+    }
+    last = point;
+  }
+  // A finger that lifts while it moves flings, and the tap after it would only stop that.
+  await page.waitForTimeout(TOUCH_REST_MS);
   await touch('touchEnd', []);
   await session.detach();
 }

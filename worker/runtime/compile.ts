@@ -41,7 +41,7 @@ export function lowerFor(outputs: Readonly<Record<string, Value>>, options: Comp
 }
 
 /** Makes a session that computes named outputs of a description with the weights where they lie on disk. */
-export function compile(outputs: Readonly<Record<string, Value>>, options: CompileOptions): Promise<Session> {
+export async function compile(outputs: Readonly<Record<string, Value>>, options: CompileOptions): Promise<Session> {
   return openSession(lowerFor(outputs, options), options);
 }
 

@@ -19,7 +19,7 @@ beforeAll(async () => {
 afterAll(() => bot.stop());
 
 const IN_TIME = { timeout: 100_000, interval: 200 };
-const lesson = { name: 'Rex', class: 'dog', steps: 6, model: 'student' };
+const lesson = { name: 'Rex', class: 'dog', steps: 120, model: 'student' };
 
 test('four photos become a concept with samples on the way, and the photos are gone', async () => {
   const { chat, services } = bot;
@@ -28,7 +28,7 @@ test('four photos become a concept with samples on the way, and the photos are g
   const acknowledgement = chat.messages.at(-1)!;
   await vi.waitFor(() => expect(chat.ends()).toHaveLength(1), IN_TIME);
   const end = chat.ends()[0]!.shown[0]!;
-  expect(end.text).toMatch(/\*\*Rex\*\* is learned: write `Rex` in a prompt\n6 steps · loss/);
+  expect(end.text).toMatch(/\*\*Rex\*\* is learned: write `Rex` in a prompt\n120 steps · loss/);
   expect(end.pictures.length).toBeGreaterThan(1);
   expect(acknowledgement.shown.some(({ lesson: shown }) => (shown?.samples.length ?? 0) > 0)).toBe(true);
   for (const photo of photos) expect(await services.store.has(photo)).toBe(false);

@@ -126,9 +126,9 @@ test('result is sent to a person, and deleted by its owner with its pictures', a
 test('restart in the middle of a picture loses nothing and posts once', async () => {
   const before = ends().length;
   const count = peer.world.messages.length;
-  await peer.slash('/imagine', 'a lighthouse --size 256x256 --steps 50 --seed 5');
+  await peer.slash('/imagine', 'a lighthouse --size 256x256 --steps 50 --count 4 --seed 5');
   const asked = await peer.until(() => peer.world.messages[count], 'the acknowledgement');
-  await peer.until(() => /Drawing, \d+ of 50/.test(wordsOf(asked)), 'progress', IN_TIME_MS);
+  await peer.until(() => /Drawing .*, \d+ of 200/.test(wordsOf(asked)), 'progress', IN_TIME_MS);
   await bot.restart();
   const end = await peer.until(() => ends()[before], 'the end', IN_TIME_MS);
   expect(wordsOf(end)).toMatch(/a lighthouse[\s\S]*seed 5/);

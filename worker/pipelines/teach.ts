@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { createTrainer, learningCount } from '../training/create-trainer.ts';
+import { createTrainer } from '../training/create-trainer.ts';
 import { checkpointFolderOf } from '../training/lesson-folder.ts';
 import { type LessonReport, reportOf, saveReport } from '../training/lesson-report.ts';
 import { modelKey } from '../training/model-key.ts';
-import { initialState, type StepFeeds, type TrainerState, trainedTensors } from '../training/trainer.ts';
+import { initialState, learningCount, type StepFeeds, type TrainerState, trainedTensors } from '../training/trainer.ts';
 import type { LessonPlan } from './lesson-plans.ts';
 import type { LessonViewer } from './lesson-viewer.ts';
 import { adamwOf, signalOf, type TrainRequest } from './train-request.ts';

@@ -1,8 +1,7 @@
 import type { CompileOptions } from '../runtime/compile.ts';
-import { elementCount } from '../runtime/element-count.ts';
 import type { AdamwOptions } from './adamw.ts';
 import { HostTrainer } from './host-trainer.ts';
-import { type Lesson, type LessonTrainer, Trainer } from './trainer.ts';
+import { type Lesson, type LessonTrainer, learningCount, Trainer } from './trainer.ts';
 
 /**
  * Numbers that learn, above which the optimizer runs on the host where the CPU is the device: a Loop holds about a dozen
@@ -22,9 +21,4 @@ export function trainerOf(
 ): typeof Trainer | typeof HostTrainer {
   const isOnHost = device === 'cpu' && learningCount(trainables) > LOOP_LIMIT && !isLossScaled;
   return isOnHost ? HostTrainer : Trainer;
-}
-
-/** Numbers that learn. */
-export function learningCount(trainables: Lesson['trainables']): number {
-  return trainables.reduce((sum, { shape }) => sum + elementCount(shape), 0);
 }

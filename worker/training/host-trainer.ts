@@ -4,14 +4,15 @@ import { input } from '../graph/operators.ts';
 import { rewrite } from '../graph/rewrite.ts';
 import type { Value } from '../graph/value.ts';
 import { type CompileOptions, lowerFor, openSession } from '../runtime/compile.ts';
-import { elementCount } from '../runtime/element-count.ts';
 import { float32Tensor, type Session, type Tensor } from '../runtime/session.ts';
-import { type AdamwOptions, EMA_NAME, type Segment, segmentsOf, type Trainable } from './adamw.ts';
+import { type AdamwOptions, EMA_NAME, type Segment, segmentsOf } from './adamw.ts';
 import { adamwInPlace, averageInPlace, norm } from './host-adamw.ts';
 import {
   emaDecayAt,
   type Lesson,
   type LessonTrainer,
+  type Place,
+  placesOf,
   type StepFeeds,
   type StepReport,
   type TrainerState,
@@ -117,19 +118,4 @@ function describeStep({ trainables, loss, reported, isRecomputed }: Lesson): Rec
 
 function renamed(values: Readonly<Record<string, Value>>, nameOf: (name: string) => string): Record<string, Value> {
   return Object.fromEntries(Object.entries(values).map(([name, value]) => [nameOf(name), value]));
-}
-
-/** Where a trainable lies in the vectors. */
-interface Place extends Pick<Trainable, 'name' | 'shape'> {
-  readonly start: number;
-  readonly end: number;
-}
-
-function placesOf(trainables: readonly Trainable[]): Place[] {
-  let end = 0;
-  return trainables.map(({ name, shape }) => {
-    const start = end;
-    end += elementCount(shape);
-    return { name, shape, start, end };
-  });
 }

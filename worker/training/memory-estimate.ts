@@ -1,9 +1,9 @@
 import { graphMemory } from '../graph/graph-memory.ts';
 import type { CompileOptions } from '../runtime/compile.ts';
 import type { AdamwOptions } from './adamw.ts';
-import { learningCount, trainerOf } from './create-trainer.ts';
+import { trainerOf } from './create-trainer.ts';
 import { HostTrainer } from './host-trainer.ts';
-import type { Lesson } from './trainer.ts';
+import { type Lesson, learningCount } from './trainer.ts';
 
 /** Bytes that a lesson's steps take at their peak, by what takes them: of the process on the CPU, of the card elsewhere. */
 export interface MemoryEstimate {

@@ -65,16 +65,14 @@ export function initialState(
   values: ReadonlyMap<string, Float32Array>,
   { hasEma = false, isLossScaled = false }: Pick<Lesson, 'hasEma' | 'isLossScaled'> = {},
 ): TrainerState {
-  const total = trainables.reduce((sum, { shape }) => sum + elementCount(shape), 0);
+  const total = learningCount(trainables);
   const parameters = new Float32Array(total);
-  let offset = 0;
-  for (const { name, shape } of trainables) {
-    const size = elementCount(shape);
+  for (const { name, start, end } of placesOf(trainables)) {
+    const size = end - start;
     const value = values.get(name);
     if (value?.length !== size)
       throw new Error(`Cannot start the lesson: ${name} needs ${size} values, got ${value?.length ?? 'none'}`);
-    parameters.set(value, offset);
-    offset += size;
+    parameters.set(value, start);
   }
   const zeros = () => new Float32Array(total);
   const average = hasEma ? { [EMA_NAME]: parameters.slice() } : {};
@@ -98,14 +96,27 @@ export interface LessonTrainer {
  */
 export function trainedTensors(trainables: readonly Trainable[], { vectors }: TrainerState): Map<string, Float32Array> {
   const learned = vectors[EMA_NAME] ?? vectors.parameters;
+  return new Map(placesOf(trainables).map(({ name, start, end }) => [name, learned.subarray(start, end)]));
+}
+
+/** Numbers that learn. */
+export function learningCount(trainables: Lesson['trainables']): number {
+  return trainables.reduce((sum, { shape }) => sum + elementCount(shape), 0);
+}
+
+/** Where a trainable lies in a state's vectors. */
+export interface Place extends Pick<Trainable, 'name' | 'shape'> {
+  readonly start: number;
+  readonly end: number;
+}
+
+export function placesOf(trainables: readonly Trainable[]): Place[] {
   let end = 0;
-  return new Map(
-    trainables.map(({ name, shape }) => {
-      const start = end;
-      end += elementCount(shape);
-      return [name, learned.subarray(start, end)];
-    }),
-  );
+  return trainables.map(({ name, shape }) => {
+    const start = end;
+    end += elementCount(shape);
+    return { name, shape, start, end };
+  });
 }
 
 /** A lesson compiled on a device; runs any number of steps per call in one ONNX Loop. Must be disposed of. */

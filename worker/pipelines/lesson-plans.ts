@@ -13,6 +13,7 @@ import { denoiserComponents } from '../networks/denoiser.ts';
 import { parseT2iAdapterConfig, totalDownscaleFactor } from '../networks/t2i-adapter.ts';
 import type { Checkpoint } from '../runtime/checkpoint.ts';
 import { elementCount } from '../runtime/element-count.ts';
+import { joined } from '../runtime/joined.ts';
 import { RandomGenerator } from '../runtime/random.ts';
 import { loadTensor } from '../runtime/safetensors.ts';
 import { findComponentWeights } from '../runtime/weight-files.ts';
@@ -316,10 +317,6 @@ async function textualInversionPlan({
   const frozen = encoders.map(({ component, checkpoint }) => [component, checkpoint] as const);
   const checkpoints = { ...frozenUnet(model), ...Object.fromEntries(frozen) };
   return { lesson, loadInitial, checkpoints, variants, apply, save };
-}
-
-function joined(vectors: readonly Float32Array[]): Float32Array {
-  return Float32Array.from(vectors.flatMap((vector) => [...vector]));
 }
 
 /** The embedding that the new words start from. */

@@ -1,5 +1,6 @@
 import { UserError } from '../../shared/errors.ts';
 import type { TextualInversion } from '../diffusion/textual-inversion-file.ts';
+import { joined } from '../runtime/joined.ts';
 import { saveSafetensors, type TensorToSave } from '../runtime/safetensors.ts';
 
 /** Keys that loadTextualInversionFile takes for an encoder and not for a token. */
@@ -29,7 +30,5 @@ export async function saveEmbedding(file: string, { token, vectors }: TextualInv
 
 function stack(vectors: readonly Float32Array[]): TensorToSave {
   const size = vectors[0]?.length ?? 0;
-  const values = new Float32Array(vectors.length * size);
-  for (const [index, vector] of vectors.entries()) values.set(vector, index * size);
-  return { dtype: 'F32', shape: [vectors.length, size], values };
+  return { dtype: 'F32', shape: [vectors.length, size], values: joined(vectors) };
 }

@@ -1,6 +1,7 @@
 import { add, constant, gather, input } from '../../graph/operators.ts';
 import { Scope } from '../../graph/scope.ts';
 import type { Value } from '../../graph/value.ts';
+import { joined } from '../../runtime/joined.ts';
 import { RandomGenerator } from '../../runtime/random.ts';
 import { float32Tensor, int64Tensor } from '../../runtime/session.ts';
 import { freshWeights } from '../../training/fresh-weights.ts';
@@ -77,10 +78,5 @@ export function oneHot(labels: Value | undefined, classes: number): Value {
 }
 
 export function stack(pictures: readonly Float32Array[], side: number) {
-  const size = 3 * side * side;
-  const data = new Float32Array(pictures.length * size);
-  pictures.forEach((picture, index) => {
-    data.set(picture, index * size);
-  });
-  return float32Tensor(data, [pictures.length, 3, side, side]);
+  return float32Tensor(joined(pictures), [pictures.length, 3, side, side]);
 }

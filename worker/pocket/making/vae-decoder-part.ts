@@ -1,4 +1,5 @@
 import { parseVaeConfig } from '../../networks/vae.ts';
+import { joined } from '../../runtime/joined.ts';
 import { float32Tensor } from '../../runtime/session.ts';
 import type { LatentCache } from '../../training/latent-cache.ts';
 import { picturePool } from '../../training/picture-stream.ts';
@@ -74,13 +75,4 @@ function decoderFeeds(pairs: readonly Pair[], { seed, scalingFactor, step }: Ste
     [vaeDecoderInputs.image]: float32Tensor(joined(chosen.map(({ image }) => image)), [BATCH, 3, SIDE, SIDE]),
     [vaeDecoderInputs.latents]: float32Tensor(joined(noisy), [BATCH, ...LATENT_SHAPE]),
   };
-}
-
-function joined(parts: readonly Float32Array[]): Float32Array<ArrayBuffer> {
-  const size = parts[0]!.length;
-  const all = new Float32Array(parts.length * size);
-  parts.forEach((part, i) => {
-    all.set(part, i * size);
-  });
-  return all;
 }

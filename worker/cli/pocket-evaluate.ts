@@ -10,6 +10,7 @@ import {
   type MeasuredPart,
   seenByEyes,
 } from '../pocket/evaluation/evaluate.ts';
+import { openBench } from '../pocket/evaluation/lesson-bench.ts';
 import { savePart, writePage } from '../pocket/evaluation/page.ts';
 import { POCKET_FOLDER } from '../pocket/folder.ts';
 import { openCritic } from '../pocket/judges/critic.ts';
@@ -20,10 +21,10 @@ import { runCommand } from './run-command.ts';
 
 const USAGE = `Usage: npm run pocket:evaluate -- [--samples N] [--only PART,PART]
   Measures the pocket family and writes worker/pocket/evaluation.md with its pictures.
-  --samples  pictures for each number (200); lessons take a quarter of it
+  --samples  pictures for each number (200), divided among the subjects of lessons
   --only     ${MEASURED_PARTS.join(', ')}; all of them by default, the page keeps what others found
   --not-clean  says that so many of the page's first 64 pictures are not clean, and measures nothing
-  --subjects  of lessons (${LESSON_SUBJECTS})
+  --subjects  of lessons (${LESSON_SUBJECTS}); the first two where lessons are compared
   --family   folder of the family (${POCKET_FOLDER})
   --out      folder of the page and of evaluation-results (${POCKET_FOLDER})
   --device   auto, cpu, webgpu or cuda (auto)
@@ -46,13 +47,15 @@ async function main(args: string[]): Promise<void> {
   const threads = flags.threads === undefined ? {} : { threads: count('--threads', flags.threads) };
   const session = { device, ...threads };
   const critic = await openCritic(session);
+  const { family } = flags;
+  const workFolder = join(loadConfig().dataDir, 'pocket-evaluation');
   const options: EvaluationOptions = {
-    family: flags.family,
+    family,
     samples: count('--samples', flags.samples),
     subjects: flags.subjects?.split(',').map((name) => oneOf(SUBJECTS, name, '--subjects')) ?? LESSON_SUBJECTS,
-    workFolder: join(loadConfig().dataDir, 'pocket-evaluation'),
     session,
     critic,
+    bench: openBench({ family, workFolder, session, critic }),
   };
   try {
     for (const part of partsOf(flags.only)) {

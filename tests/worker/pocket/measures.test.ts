@@ -3,20 +3,38 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { lineAgreement } from '../../../worker/maps/line-agreement.ts';
-import { looks } from '../../../worker/pocket/evaluation/lessons.ts';
+import { shareOut } from '../../../worker/pocket/evaluation/lesson-bench.ts';
+import { newColors } from '../../../worker/pocket/evaluation/lessons.ts';
 import { savePart, writePage } from '../../../worker/pocket/evaluation/page.ts';
+import { meanDistance } from '../../../worker/pocket/evaluation/prior-preservation.ts';
+import { paletteOf } from '../../../worker/pocket/renderer/palette.ts';
 import { drawScene } from '../../../worker/pocket/renderer/render-scene.ts';
+import { appearanceOf, SUBJECTS } from '../../../worker/pocket/renderer/subjects.ts';
+import { COLORS } from '../../../worker/pocket/renderer/world.ts';
 
-describe('looks', () => {
-  const seen = (...colors: string[]) => colors.map((color) => ({ answers: { color, pattern: 'plain' } }));
-  test('is one where all pictures look alike, and their number where all differ', () => {
-    expect(looks(seen('red', 'red', 'red'))).toBeCloseTo(1);
-    expect(looks(seen('red', 'blue', 'green', 'pink'))).toBeCloseTo(4);
+describe('meanDistance', () => {
+  const vector = (...values: number[]) => Float32Array.from(values);
+  test('is the mean of 1 - cosine over the pairs', () => {
+    // Pairs at 0, 90 and 90 degrees.
+    expect(meanDistance([vector(1, 0), vector(1, 0), vector(0, 1)])).toBeCloseTo(2 / 3);
+    expect(meanDistance([vector(1, 0), vector(-1, 0)])).toBeCloseTo(2);
   });
-  test('counts a rare look for little', () => {
-    // exp(-(3/4·ln(3/4) + 1/4·ln(1/4)))
-    expect(looks(seen('red', 'red', 'red', 'blue'))).toBeCloseTo(1.7548, 4);
+});
+
+describe('shareOut', () => {
+  test('gives every subject as many pictures and no number twice, and all together at least what was asked', () => {
+    const shares = shareOut({ subjects: ['dog', 'backpack', 'teapot'], samples: 200 });
+    expect(shares.map(({ numbers }) => numbers.length)).toEqual([67, 67, 67]);
+    expect(new Set(shares.flatMap(({ numbers }) => numbers)).size).toBe(201);
   });
+});
+
+test('newColors leaves out the colour that most of a subject has', async () => {
+  for (const subject of SUBJECTS) {
+    const { body } = appearanceOf(subject).palette;
+    const named = COLORS.filter((color) => paletteOf(color).body === body);
+    expect(newColors(subject)).toEqual(COLORS.filter((color) => !named.includes(color)));
+  }
 });
 
 describe('lineAgreement', () => {
@@ -39,6 +57,7 @@ describe('writePage', () => {
     const { pixels } = await drawScene(1);
     const missed = { name: 'noun', goal: '90.0 %', seen: '81.0 %', samples: 10, verdict: 'missed' } as const;
     await savePart(folder, 'adherence', {
+      about: 'Two pictures.',
       measures: [missed],
       exhibits: [{ title: 'Some', pictures: [pixels, pixels], columns: 2 }],
     });
@@ -48,6 +67,7 @@ describe('writePage', () => {
     const text = await readFile(page, 'utf8');
     expect(text).toContain('- noun: 81.0 %, goal 90.0 %');
     expect(text).not.toContain('- time');
+    expect(text).toMatch(/^Measured on [-0-9]+\. Two pictures\.$/m);
     expect(text).toContain('- the part "dreambooth" has not been measured');
     expect(text).toContain('![Some](results/adherence-1.webp)');
     expect(await readdir(folder)).toContain('adherence-1.webp');

@@ -1,10 +1,11 @@
 import { join } from 'node:path';
 import type { SessionOptions } from '../../runtime/session.ts';
 import type { Critic } from '../judges/critic.ts';
-import type { SubjectId } from '../renderer/subjects.ts';
+import { SUBJECTS, type SubjectId } from '../renderer/subjects.ts';
 import { adherence } from './adherence.ts';
 import { control } from './control.ts';
 import { judgeMeasures } from './judge-measures.ts';
+import type { LessonBench } from './lesson-bench.ts';
 import { type LessonPart, lessons } from './lessons.ts';
 import { type Findings, type Measure, missing } from './measure.ts';
 import { type EvaluationPart, PARTS } from './page.ts';
@@ -17,10 +18,9 @@ export interface EvaluationOptions {
   /** Pictures for each number. */
   readonly samples: number;
   readonly subjects: readonly SubjectId[];
-  /** Photos and lessons. */
-  readonly workFolder: string;
   readonly session: SessionOptions;
   readonly critic: Critic;
+  readonly bench: LessonBench;
 }
 
 /** Parts that a machine can measure. */
@@ -29,10 +29,9 @@ export const MEASURED_PARTS = PARTS.filter((part): part is MeasuredPart => part 
 
 /** Drawn pictures cost little, so the judges are judged by more of them. */
 const JUDGED_PER_SAMPLE = 5;
-/** Lessons and their pictures cost much. */
-const LESSON_SHARE = 0.25;
-/** Subjects of lessons; photos and lessons of others serve to tune by. */
-export const LESSON_SUBJECTS: readonly SubjectId[] = ['backpack', 'dog', 'teapot'];
+export const LESSON_SUBJECTS: readonly SubjectId[] = SUBJECTS;
+/** Of parts that compare several lessons of one subject: these take minutes each. */
+const COMPARED_SUBJECTS = 2;
 
 /** Measures one part of the family; a family without a model leaves all but the judges unmeasured, and says so. */
 export async function evaluatePart(part: MeasuredPart, options: EvaluationOptions): Promise<Findings> {
@@ -41,7 +40,10 @@ export async function evaluatePart(part: MeasuredPart, options: EvaluationOption
   if (!(await isShipped(join(family, 'model', 'unet')))) {
     return { measures: [missing(part, 'a model', 'the UNet')], exhibits: [] };
   }
-  if (isLesson(part)) return lessons[part]({ ...options, samples: Math.ceil(LESSON_SHARE * samples) });
+  if (isLesson(part)) {
+    const subjects = part === 'dreambooth' ? options.subjects : options.subjects.slice(0, COMPARED_SUBJECTS);
+    return lessons[part]({ ...options, subjects });
+  }
   const studio = await openStudio(options);
   try {
     return await MEASURES[part]({ ...options, studio });

@@ -19,6 +19,8 @@ export interface Exhibit {
 }
 
 export interface Findings {
+  /** What the samples are, in words for the page. */
+  readonly about?: string | undefined;
   readonly measures: readonly Measure[];
   readonly exhibits: readonly Exhibit[];
 }

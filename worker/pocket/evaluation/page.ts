@@ -21,6 +21,7 @@ export type EvaluationPart = (typeof PARTS)[number];
 
 const partSchema = z.object({
   date: z.string(),
+  about: z.string().optional(),
   measures: z.array(
     z.object({
       name: z.string(),
@@ -35,9 +36,15 @@ const partSchema = z.object({
 type SavedPart = z.infer<typeof partSchema>;
 
 /** Keeps a part's findings beside the page, so that parts can be measured one at a time. */
-export async function savePart(folder: string, part: EvaluationPart, { measures, exhibits }: Findings): Promise<void> {
+export async function savePart(folder: string, part: EvaluationPart, findings: Findings): Promise<void> {
+  const { about, measures, exhibits } = findings;
   await mkdir(folder, { recursive: true });
-  const saved: SavedPart = { date: new Date().toISOString().slice(0, 10), measures: [...measures], exhibits: [] };
+  const saved: SavedPart = {
+    date: new Date().toISOString().slice(0, 10),
+    about,
+    measures: [...measures],
+    exhibits: [],
+  };
   for (const [index, exhibit] of exhibits.entries()) {
     const file = `${part}-${index + 1}.webp`;
     await saveExhibit(join(folder, file), exhibit);
@@ -127,7 +134,8 @@ function section({ part, saved }: { part: EvaluationPart; saved: SavedPart }, im
   );
   const table = ['| measure | goal | seen | samples | |', '|---|---|---|---|---|', ...rows].join('\n');
   const pictures = saved.exhibits.map(({ title, file }) => `${title}:\n\n![${title}](${images}/${file})`);
-  return [`## ${TITLES[part]}`, `Measured on ${saved.date}.`, table, ...pictures];
+  const when = `Measured on ${saved.date}.${saved.about === undefined ? '' : ` ${saved.about}`}`;
+  return [`## ${TITLES[part]}`, when, table, ...pictures];
 }
 
 /** Figures of the papers, on their own worlds: nothing here compares with them but the order. */

@@ -19,6 +19,10 @@ export const PLACEHOLDER = '<mine>';
 export const PHOTO_PLACES: readonly Background[] = ['meadow', 'room', 'beach', 'city'];
 export const NEW_PLACES: readonly Background[] = ['forest', 'snow', 'night', 'desert'];
 
+export function placeOf(number: number): Background {
+  return NEW_PLACES[number % NEW_PLACES.length]!;
+}
+
 /** Everything else is the family's default, which is what people get. */
 export const LESSONS = {
   lora: { method: 'dreambooth-lora' },

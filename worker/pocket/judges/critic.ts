@@ -2,7 +2,7 @@ import { float32Tensor, type SessionOptions, type Tensor } from '../../runtime/s
 import { fullPlanes, halvedPlanes } from '../renderer/planes.ts';
 import { SIDE } from '../renderer/world.ts';
 import { mapReader, READ_SIDE } from './map-reader.ts';
-import { JUDGED_SIDE, pictureJudge, QUESTION_NAMES, QUESTIONS, type Question } from './picture-judge.ts';
+import { JUDGED_SIDE, pictureJudgeWithFeatures, QUESTION_NAMES, QUESTIONS, type Question } from './picture-judge.ts';
 import type { TrueMaps } from './true-maps.ts';
 import { openJudge } from './weights.ts';
 
@@ -11,13 +11,15 @@ export type Answers = { readonly [Q in Question]: string };
 /** Looks at pictures of the world, 128 x 128 x 3 bytes, with networks that have only ever seen drawn ones. */
 export interface Critic {
   answers(pixels: Uint8Array): Promise<Answers>;
+  /** What the answers come from, of length 1: pictures that look alike have a large product. */
+  features(pixels: Uint8Array): Promise<Float32Array>;
   readMaps(pixels: Uint8Array): Promise<TrueMaps>;
   dispose(): Promise<void>;
 }
 
 /** Loads the shipped judges; must be disposed of. */
 export async function openCritic(session: SessionOptions): Promise<Critic> {
-  const judge = await openJudge('picture-judge', pictureJudge, { ...session, side: JUDGED_SIDE });
+  const judge = await openJudge('picture-judge', pictureJudgeWithFeatures, { ...session, side: JUDGED_SIDE });
   const reader = await openJudge('map-reader', mapReader, { ...session, side: READ_SIDE });
   const judged = (pixels: Uint8Array) => float32Tensor(fullPlanes(pixels), [1, 3, JUDGED_SIDE, JUDGED_SIDE]);
   const readable = (pixels: Uint8Array) => float32Tensor(halvedPlanes(pixels), [1, 3, READ_SIDE, READ_SIDE]);
@@ -31,6 +33,10 @@ export async function openCritic(session: SessionOptions): Promise<Critic> {
           views.map((scores) => floats(scores[question])),
         );
       return Object.fromEntries(QUESTION_NAMES.map((question) => [question, best(question)])) as Answers;
+    },
+    features: async (pixels) => {
+      const { features } = await judge.run({ picture: judged(pixels) });
+      return unit(floats(features));
     },
     readMaps: async (pixels) => {
       const { ink, segments, depth } = await reader.run({ picture: readable(pixels) });
@@ -89,6 +95,11 @@ function bestClasses(scores: Tensor | undefined): Uint8Array {
     }
     return best;
   });
+}
+
+function unit(vector: Float32Array): Float32Array {
+  const length = Math.hypot(...vector);
+  return vector.map((value) => value / length);
 }
 
 function floats(tensor: Tensor | undefined): Float32Array {

@@ -39,12 +39,29 @@ const TEXTURE_LAYER = 2;
  * @returns scores before the softmax, [N, answers]
  */
 export function pictureJudge(scope: Scope, picture: Value): Record<Question, Value> {
+  return answersFrom(scope, judgedFeatures(scope, picture));
+}
+
+/** The judge's answers beside what it answers from. */
+export function pictureJudgeWithFeatures(scope: Scope, picture: Value): Record<Question | 'features', Value> {
+  const features = judgedFeatures(scope, picture);
+  return { ...answersFrom(scope, features), features };
+}
+
+/** [N, 192]. */
+function judgedFeatures(scope: Scope, picture: Value): Value {
   const layers: Value[] = [];
   for (const [index, layer] of LAYERS.entries()) {
     layers.push(convolve(scope.at('layers', index), layers.at(-1) ?? picture, layer));
   }
-  const means = concat([mean(layers[TEXTURE_LAYER]!), mean(layers.at(-1)!)], 1);
-  const answers = QUESTION_NAMES.map((name) => [name, dense(scope.at('heads', name), means, QUESTIONS[name].length)]);
+  return concat([mean(layers[TEXTURE_LAYER]!), mean(layers.at(-1)!)], 1);
+}
+
+function answersFrom(scope: Scope, features: Value): Record<Question, Value> {
+  const answers = QUESTION_NAMES.map((name) => [
+    name,
+    dense(scope.at('heads', name), features, QUESTIONS[name].length),
+  ]);
   return Object.fromEntries(answers) as Record<Question, Value>;
 }
 

@@ -1,4 +1,5 @@
 import type { Log } from '../shared/log.ts';
+import { pause } from './pause.ts';
 import { type BotInbox, type Platform, UnreachableError } from './platform.ts';
 
 export interface Connections {
@@ -66,14 +67,4 @@ async function tryToStart(
     log.error(`${error.message}; it will be tried again in ${Math.round(pauseMs / 1000)} s, everything else works`);
     return false;
   }
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener('abort', () => {
-      clearTimeout(timer);
-      resolve();
-    });
-  });
 }

@@ -1,4 +1,5 @@
 import type { Log } from '../shared/log.ts';
+import { pause } from './pause.ts';
 
 export interface Repeated {
   /** Runs it again as soon as the present run has ended. */
@@ -22,40 +23,26 @@ export interface RepeatOptions {
  */
 export function repeat(run: () => Promise<boolean>, { everyMs, log, what }: RepeatOptions): Repeated {
   let isStopped = false;
-  let isWoken = true;
-  let wakeUp = () => {};
+  let waking = new AbortController();
+  waking.abort();
   const loop = (async () => {
     while (!isStopped) {
-      if (!isWoken) await sleep(everyMs, (wake) => (wakeUp = wake));
+      await pause(everyMs, waking.signal);
       if (isStopped) return;
-      isWoken = false;
+      waking = new AbortController();
       try {
-        if (await run()) isWoken = true;
+        if (await run()) waking.abort();
       } catch (error) {
         log.warn({ err: error }, `Cannot ${what}; it will be tried again`);
       }
     }
   })();
-  const wake = () => {
-    isWoken = true;
-    wakeUp();
-  };
   return {
-    wake,
+    wake: () => waking.abort(),
     stop: async () => {
       isStopped = true;
-      wake();
+      waking.abort();
       await loop;
     },
   };
-}
-
-function sleep(ms: number, onStart: (wake: () => void) => void): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    onStart(() => {
-      clearTimeout(timer);
-      resolve();
-    });
-  });
 }

@@ -1,5 +1,6 @@
-import { WebAPIPlatformError } from '@slack/web-api';
-import { PermanentPostError } from '../platform.ts';
+import { WebAPIHTTPError, WebAPIPlatformError, WebAPIRateLimitedError, WebAPIRequestError } from '@slack/web-api';
+import { UserError } from '../../shared/errors.ts';
+import { PermanentPostError, UnreachableError } from '../platform.ts';
 
 /** What Slack answers where no retry can help, and what a person can do about it. */
 const PERMANENT: Readonly<Record<string, string>> = {
@@ -32,5 +33,36 @@ export async function request<T>(doing: string, call: () => Promise<T>): Promise
     const code = slackError(error);
     if (code === undefined || !Object.hasOwn(PERMANENT, code)) throw error;
     throw new PermanentPostError(`Cannot ${doing}: ${PERMANENT[code]}, got ${code}`, { cause: error });
+  }
+}
+
+/** What Slack answers to a good request that it cannot carry out at the moment. */
+const PASSING = new Set(['fatal_error', 'internal_error', 'service_unavailable', 'request_timeout', 'ratelimited']);
+
+function isUnreachable(error: unknown): boolean {
+  if (error instanceof WebAPIHTTPError) return error.statusCode >= 500;
+  if (error instanceof WebAPIPlatformError) return PASSING.has(error.data.error);
+  return error instanceof WebAPIRequestError || error instanceof WebAPIRateLimitedError;
+}
+
+const RIGHT_TOKENS = {
+  SLACK_BOT_TOKEN: 'the Bot User OAuth Token (xoxb-…) of an installed app',
+  SLACK_APP_TOKEN: 'an app-level token (xapp-…) with connections:write',
+};
+
+/**
+ * Carries out a part of the start that needs a token.
+ * @throws UnreachableError if Slack does not answer now, UserError if it refuses the token
+ */
+export async function startWith<T>(token: keyof typeof RIGHT_TOKENS, part: () => Promise<T>): Promise<T> {
+  try {
+    return await part();
+  } catch (cause) {
+    if (isUnreachable(cause)) throw new UnreachableError(`Cannot reach Slack: ${(cause as Error).message}`, { cause });
+    // Bolt's word for a socket that ended before it was of use.
+    if (cause === undefined) throw new UnreachableError('Cannot reach Slack: its socket was closed at once');
+    const code = slackError(cause);
+    if (code === undefined) throw cause;
+    throw new UserError(`Cannot connect to Slack: ${token} must be ${RIGHT_TOKENS[token]}, got ${code}`, { cause });
   }
 }

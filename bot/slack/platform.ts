@@ -1,13 +1,17 @@
-import { App, LogLevel } from '@slack/bolt';
+import { App, LogLevel, type SocketModeReceiver } from '@slack/bolt';
+import type { WebClientOptions } from '@slack/web-api';
 import type { Logger } from 'pino';
 import type { Command } from '../../commands/command.ts';
 import type { SlackConfig } from '../../shared/config.ts';
 import { createPendingWork } from '../pending-work.ts';
 import type { BotInbox, Platform } from '../platform.ts';
+import type { Repeated } from '../repeat.ts';
+import { startWith } from './api-errors.ts';
 import type { Bridge } from './bridge.ts';
 import { listen } from './listeners.ts';
 import { patientFetch } from './patient-fetch.ts';
 import { edit, findPosted, post, remove, sendDirect } from './posts.ts';
+import { createSocket, keepConnected } from './socket.ts';
 
 export interface SlackOptions {
   readonly config: SlackConfig;
@@ -21,19 +25,21 @@ const REQUEST_TIMEOUT_MS = 30_000;
 /** Slack as a chat platform: Socket Mode where there is an app token, else HTTP with the signing secret. */
 export function createSlackPlatform(options: SlackOptions): Platform {
   const { config, log } = options;
-  const app = createApp(options);
   const pending = createPendingWork(log);
   let bridge: Bridge | undefined;
+  let connection: Connection | undefined;
   const connected = (): Bridge => {
     if (bridge === undefined) throw new Error('Cannot use Slack: the platform must be started first');
     return bridge;
   };
 
   async function start(inbox: BotInbox): Promise<void> {
-    await app.init();
-    const { user_id } = await app.client.auth.test();
+    // An app listens for good, so that each attempt takes one of its own.
+    const { app, socket } = createApp(options);
+    await startWith('SLACK_BOT_TOKEN', () => app.init());
+    const { user_id } = await startWith('SLACK_BOT_TOKEN', () => app.client.auth.test());
     const testOrigin = config.api === undefined ? undefined : new URL(config.api).origin;
-    bridge = {
+    const opened: Bridge = {
       client: app.client,
       inbox,
       commands: options.commands,
@@ -45,10 +51,12 @@ export function createSlackPlatform(options: SlackOptions): Platform {
       unfinished: new Map(),
       shownSamples: new Set(),
     };
-    listen(app, bridge, pending.track);
+    listen(app, opened, pending.track);
     app.error(async (error) => log.error({ err: error }, 'Cannot take a delivery of Slack'));
-    await app.start(config.port);
-    log.info({ mode: config.appToken === undefined ? 'HTTP' : 'Socket Mode' }, 'Connected to Slack');
+    await startWith('SLACK_APP_TOKEN', () => app.start(config.port));
+    bridge = opened;
+    connection = { app, keeping: socket && keepConnected(socket, log) };
+    log.info({ mode: socket === undefined ? 'HTTP' : 'Socket Mode' }, 'Connected to Slack');
   }
 
   return {
@@ -62,30 +70,39 @@ export function createSlackPlatform(options: SlackOptions): Platform {
     isReady: () => bridge !== undefined,
     stop: async () => {
       await pending.settle();
-      await app.stop();
+      await connection?.keeping?.stop();
+      await connection?.app.stop();
       bridge = undefined;
     },
   };
 }
 
-function createApp({ config, log }: SlackOptions): App {
-  const { appToken, signingSecret } = config;
+interface Connection {
+  readonly app: App;
+  /** Of Socket Mode. */
+  readonly keeping: Repeated | undefined;
+}
+
+function createApp({ config, log }: SlackOptions): { app: App; socket: SocketModeReceiver | undefined } {
   const logger = boltLogger(log);
-  return new App({
+  const clientOptions: WebClientOptions = {
+    logger,
+    timeout: REQUEST_TIMEOUT_MS,
+    // A post whose answer was lost may be there: delivery looks before it tries again.
+    retryConfig: { retries: 0 },
+    rejectRateLimitedCalls: true,
+    fetch: patientFetch,
+    ...(config.api !== undefined && { slackApiUrl: config.api }),
+  };
+  const socket = config.appToken === undefined ? undefined : createSocket(config.appToken, clientOptions, logger);
+  const app = new App({
     token: config.botToken,
-    ...(appToken !== undefined ? { socketMode: true, appToken } : { signingSecret: signingSecret! }),
+    ...(socket === undefined ? { signingSecret: config.signingSecret! } : { receiver: socket }),
     deferInitialization: true,
     logger,
-    clientOptions: {
-      logger,
-      timeout: REQUEST_TIMEOUT_MS,
-      // A post whose answer was lost may be there: delivery looks before it tries again.
-      retryConfig: { retries: 0 },
-      rejectRateLimitedCalls: true,
-      fetch: patientFetch,
-      ...(config.api !== undefined && { slackApiUrl: config.api }),
-    },
+    clientOptions,
   });
+  return { app, socket };
 }
 
 /** Bolt's own words go to our log, without what it says of each delivery. */

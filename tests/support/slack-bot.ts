@@ -18,15 +18,14 @@ export function slackConfig(peer: SlackPeer, changes: Partial<SlackConfig> = {})
   return { botToken: BOT_TOKEN, appToken: APP_TOKEN, signingSecret: undefined, port: 0, api: peer.api, ...changes };
 }
 
+export function createTestPlatform(config: SlackConfig): Platform {
+  return createSlackPlatform({ config, commands: COMMANDS, maxUploadBytes: 2 ** 20, log: pino({ level: 'silent' }) });
+}
+
 export async function startSlackBot(changes: Partial<SlackConfig> = {}): Promise<SlackBot> {
   const peer = await SlackPeer.start();
   const inbox = createMemoryInbox();
-  const platform = createSlackPlatform({
-    config: slackConfig(peer, changes),
-    commands: COMMANDS,
-    maxUploadBytes: 2 ** 20,
-    log: pino({ level: 'silent' }),
-  });
+  const platform = createTestPlatform(slackConfig(peer, changes));
   await platform.start(inbox);
   return {
     peer,

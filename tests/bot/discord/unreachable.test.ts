@@ -1,37 +1,8 @@
 /** Discord is away when the program starts: everything else works, and Discord does as soon as it is back. */
-import { once } from 'node:events';
-import { type AddressInfo, connect, createServer } from 'node:net';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type DiscordPeer, startDiscordPeer } from '../../support/discord-peer/peer.ts';
+import { type Gate, startGate } from '../../support/gate.ts';
 import { type RunningBot, startTinyBot } from '../../support/running-bot.ts';
-
-interface Gate {
-  readonly port: number;
-  /** Lets connections through; before, each is cut. */
-  open(): void;
-  close(): void;
-}
-
-async function startGate(target: URL): Promise<Gate> {
-  let isOpen = false;
-  const server = createServer((inside) => {
-    inside.on('error', () => undefined);
-    if (!isOpen) {
-      inside.resetAndDestroy();
-      return;
-    }
-    const outside = connect(Number(target.port), target.hostname).on('error', () => inside.destroy());
-    inside.pipe(outside).pipe(inside);
-  }).listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  return {
-    port: (server.address() as AddressInfo).port,
-    open: () => {
-      isOpen = true;
-    },
-    close: () => server.close(),
-  };
-}
 
 let peer: DiscordPeer;
 let gate: Gate;

@@ -204,8 +204,7 @@ test('reaction on a message of the bot is a press, whatever its skin tone, and o
 test('bot connects again after Slack moved it, and a delivery that comes twice has one number', async () => {
   const { peer, inbox } = bot;
   peer.disconnect();
-  await peer.until(() => !peer.isConnected(), 'the end of the connection');
-  await peer.until(() => peer.isConnected(), 'a new connection');
+  await peer.until(() => peer.connections === 2, 'a new connection');
   const payload = {
     type: 'event_callback',
     team_id: 'T0BOOTH',

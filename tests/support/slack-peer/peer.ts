@@ -55,6 +55,7 @@ export class SlackPeer {
   httpTarget: string | undefined;
   readonly #faults: Fault[] = [];
   readonly #sockets = new Set<WebSocket>();
+  #connections = 0;
   readonly #waiting = new Map<string, (payload: unknown) => void>();
   readonly #server = createServer((request, response) => void this.#answer(request, response));
   readonly #gateway = new WebSocketServer({ server: this.#server, path: '/socket' });
@@ -82,6 +83,11 @@ export class SlackPeer {
   disconnect(): void {
     for (const socket of this.#sockets)
       socket.send(JSON.stringify({ type: 'disconnect', reason: 'refresh_requested' }));
+  }
+
+  /** Connections that were ever made. */
+  get connections(): number {
+    return this.#connections;
   }
 
   isConnected(): boolean {
@@ -157,6 +163,7 @@ export class SlackPeer {
 
   #connect(socket: WebSocket): void {
     this.#sockets.add(socket);
+    this.#connections++;
     socket.on('close', () => this.#sockets.delete(socket));
     socket.on('message', (data) => {
       const { envelope_id, payload } = JSON.parse(String(data)) as { envelope_id: string; payload: unknown };
@@ -166,7 +173,7 @@ export class SlackPeer {
   }
 
   #bySocket({ type, payload }: Delivery): Promise<unknown> {
-    const [socket] = this.#sockets;
+    const socket = [...this.#sockets].at(-1);
     if (!socket) throw new Error('The bot is not connected');
     const envelope_id = randomUUID();
     return new Promise((resolve) => {

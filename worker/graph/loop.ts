@@ -8,6 +8,8 @@ export interface LoopDescription {
   readonly carried: readonly { readonly before: Value; readonly after: Value }[];
   /** Inputs that differ from step to step; they are fed stacked, with the step as first axis. */
   readonly perStep: readonly Value[];
+  /** Inputs that are fed stacked as well, of which a step takes the entry at a carried count in place of its own number. */
+  readonly perCount?: { readonly count: Value; readonly inputs: readonly Value[] } | undefined;
   /** Values that every step reports; they come out stacked. */
   readonly reported: Readonly<Record<string, Value>>;
 }
@@ -23,27 +25,34 @@ export const loopNames = {
 
 /**
  * Lowers a step into the body of a Loop. Inputs: iterations (int64 scalar), initial:NAME for what is carried and
- * stacked:NAME [iterations, ...] for what differs; outputs: final:NAME and reported:NAME [iterations, ...]. Weights belong
+ * stacked:NAME [iterations, ...] for what differs by step or count; outputs: final:NAME and reported:NAME [iterations, ...]. Weights belong
  * to the graph around the loop, so that no iteration copies them.
- * @throws GraphError if the step reads an input that is neither carried nor given per step
+ * @throws GraphError if the step reads an input that is neither carried nor given per step or count
  */
 export function lowerLoop(description: LoopDescription, rules: LowerRules, options: LoweringOptions): OnnxGraph {
-  const { carried, perStep, reported } = description;
+  const { carried, perStep, perCount, reported } = description;
+  const counted = (perCount?.inputs ?? []).map(inputName);
   const outputs = Object.fromEntries([
     ...carried.map(({ before, after }) => [`after:${inputName(before)}`, after]),
     ...Object.entries(reported).map(([name, value]) => [`report:${name}`, value]),
   ]);
-  const step = lowerGraph(outputs, rules, { ...options, openInputs: perStep.map(inputName) });
+  const step = lowerGraph(outputs, rules, { ...options, openInputs: [...perStep.map(inputName), ...counted] });
   const read = new Map(step.inputs.map((info) => [info.name, info]));
   const carriedNames = carried.map(({ before }) => inputName(before));
-  const stackedNames = perStep.map(inputName).filter((name) => read.has(name));
+  const stackedNames = [...perStep.map(inputName), ...counted].filter((name) => read.has(name));
   const unknown = [...read.keys()].filter((name) => !carriedNames.includes(name) && !stackedNames.includes(name));
   if (unknown.length > 0)
     throw new GraphError(`cannot loop: every input must be carried or given per step, got ${unknown}`);
   const carriedInfos = carried.map(({ before }) => valueInfo(before));
   const body: OnnxGraph = {
     name: 'step',
-    nodes: [identity('condition', 'continued'), ...stackedNames.map(pickStep), ...step.nodes],
+    nodes: [
+      identity('condition', 'continued'),
+      ...stackedNames.map((name) =>
+        pick(name, perCount && counted.includes(name) ? inputName(perCount.count) : 'step'),
+      ),
+      ...step.nodes,
+    ],
     initializers: [],
     inputs: [
       { name: 'step', dtype: 'int64', dims: [] },
@@ -102,8 +111,8 @@ function identity(from: string, to: string): OnnxNode {
   return { opType: 'Identity', domain: '', name: `copy:${to}`, inputs: [from], outputs: [to], attributes: {} };
 }
 
-/** Takes the entry of this step out of a stack. */
-function pickStep(name: string): OnnxNode {
-  const inputs = [loopNames.stacked(name), 'step'];
+/** Takes the entry at an index out of a stack. */
+function pick(name: string, index: string): OnnxNode {
+  const inputs = [loopNames.stacked(name), index];
   return { opType: 'Gather', domain: '', name: `pick:${name}`, inputs, outputs: [name], attributes: { axis: int(0) } };
 }

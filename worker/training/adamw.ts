@@ -54,10 +54,7 @@ export interface ParameterGroup {
   readonly weightDecay?: number;
 }
 
-/**
- * Scalars of one step that the host computes: the schedule's learning rate, 1 - β^t of both moments unless the loss is scaled,
- * and EMA's decay.
- */
+/** Scalars of one step that the host computes: the schedule's learning rate, 1 - β^t of both moments, and EMA's decay. */
 export const adamwInputs = {
   learningRate: 'learning_rate',
   biasCorrection1: 'bias_correction_1',
@@ -74,7 +71,8 @@ export type StateName = (typeof STATE_NAMES)[number];
 export interface AdamwStep {
   /** The vectors of the state, before and after. */
   readonly carried: { readonly before: Value; readonly after: Value }[];
-  readonly perStep: readonly Value[];
+  /** Inputs of adamwInputs; with loss scaling they go by the steps that are taken. */
+  readonly fed: readonly Value[];
   /** What was to be reported, and grad_norm: the L2 norm of all gradients before clipping. */
   readonly reported: Readonly<Record<string, Value>>;
 }
@@ -91,7 +89,7 @@ export interface AdamwStepOptions {
  * p ← p·(1 - lr·wd) - lr·(m/(1 - β1^t)) / (√(v/(1 - β2^t)) + ε).
  * All trainables lie in one vector, so that the optimizer is a score of nodes however many tensors learn; the description
  * reads its tensors as slices of it. Neighbours that learn alike make a segment of the vector. With loss scaling the
- * gradients are those of the scaled loss; a step in which one of them is not finite changes nothing but the scale.
+ * gradients are those of the scaled loss; a step in which one of them is not finite changes nothing but scale and counts.
  * @see Loshchilov and Hutter 2019 (arXiv 1711.05101), algorithm 2
  */
 export function adamwStep(
@@ -114,13 +112,13 @@ export function adamwStep(
   const whole = scaling ? div(joined, scaling.scale) : joined;
   const gradNorm = sqrt(reshape(reduceSum(mul(whole, whole), [0]), []));
   const gradient = options.maxGradNorm === undefined ? whole : clip(whole, gradNorm, options.maxGradNorm);
-  const scaled = scaling && takeScaledStep(scaling, gradNorm, options);
-  const fedCorrections = [fedScalar(adamwInputs.biasCorrection1), fedScalar(adamwInputs.biasCorrection2)] as const;
+  const scaled = scaling && takeScaledStep(scaling, gradNorm);
+  const corrections = [fedScalar(adamwInputs.biasCorrection1), fedScalar(adamwInputs.biasCorrection2)] as const;
   const nextFirst = add(mul(first, number(options.beta1)), mul(gradient, number(1 - options.beta1)));
   const nextSecond = add(mul(second, number(options.beta2)), mul(mul(gradient, gradient), number(1 - options.beta2)));
   const next = moved(parameters, {
     moments: [nextFirst, nextSecond],
-    corrections: scaled?.corrections ?? fedCorrections,
+    corrections,
     segments: segmentsOf(trainables, options),
     learningRate,
     epsilon: options.epsilon,
@@ -131,18 +129,20 @@ export function adamwStep(
     [first, nextFirst],
     [second, nextSecond],
   ] as const;
-  const states = steps.map(([before, after]) => ({ before, after: unlessSkipped(after, before) }));
-  if (scaling && scaled) states.push({ before: scaling.before, after: scaled.after });
+  const ema = hasEma ? movingAverage(next) : undefined;
+  const states = [
+    ...steps.map(([before, after]) => ({ before, after: unlessSkipped(after, before) })),
+    ...(ema ? [{ before: ema.before, after: unlessSkipped(ema.after, ema.before) }] : []),
+    ...(scaled?.carried ?? []),
+  ];
   const names = ['grad_norm', ...Object.keys(reported)];
   const rewritten = rewrite(
     [...states.map(({ after }) => after), gradNorm, ...Object.values(reported)],
     slices(trainables, sizes, parameters),
   );
-  const carried = states.map(({ before }, i) => ({ before, after: rewritten[i]! }));
-  const ema = hasEma ? movingAverage(carried[0]!.after) : undefined;
   return {
-    carried: [...carried, ...(ema ? [ema.carried] : [])],
-    perStep: [learningRate, ...(scaling ? [] : fedCorrections), ...(ema ? [ema.decay] : [])],
+    carried: states.map(({ before }, i) => ({ before, after: rewritten[i]! })),
+    fed: [learningRate, ...corrections, ...(ema ? [ema.decay] : [])],
     reported: Object.fromEntries(names.map((name, i) => [name, rewritten[states.length + i]!])),
   };
 }
@@ -202,11 +202,11 @@ function perSegment(segments: readonly Segment[], make: (segment: Segment) => Va
 }
 
 /** ema ← ema - (1 - d)·(ema - p), as diffusers' EMAModel. */
-function movingAverage(parameters: Value): { carried: AdamwStep['carried'][number]; decay: Value } {
+function movingAverage(parameters: Value): { before: Value; after: Value; decay: Value } {
   const before = input(EMA_NAME, { shape: parameters.shape, dtype: 'float32' });
   const decay = input(adamwInputs.emaDecay, { shape: [], dtype: 'float32' });
   const after = sub(before, mul(sub(constant([1], [], 'float32'), decay), sub(before, parameters)));
-  return { carried: { before, after }, decay };
+  return { before, after, decay };
 }
 
 /** Where each trainable lies in the vector of all parameters. */

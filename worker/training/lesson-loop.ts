@@ -4,7 +4,14 @@ import { type LearningRateOptions, learningRateAt } from './learning-rate.ts';
 import type { LessonIdentity } from './lesson-identity.ts';
 import type { StepRecord } from './lesson-journal.ts';
 import { MIN_SCALE, SCALING_NAME, scaleOf } from './loss-scaling.ts';
-import { type LessonTrainer, type StepFeeds, type StepReport, type TrainerState, vectorNames } from './trainer.ts';
+import {
+  type LessonTrainer,
+  type StepFeeds,
+  type StepReport,
+  type TrainerState,
+  takenSteps,
+  vectorNames,
+} from './trainer.ts';
 
 export interface LessonLoopOptions extends LearningRateOptions {
   readonly trainer: LessonTrainer;
@@ -79,19 +86,21 @@ export async function* takeSteps(
     const count = Math.min(stepsPerRun, maxTrainSteps - first, ...ends);
     const steps = Array.from({ length: count }, (_, i) => first + i);
     const started = performance.now();
-    const rates = steps.map((step) => learningRateAt(step, options));
+    const taken = takenSteps(state);
+    const rates = steps.map((_, i) => learningRateAt(taken + i, options));
     const fed: StepFeeds[] = [];
     for (const step of steps) fed.push(await options.feeds(step));
     const reports = await trainer.run(state, fed, rates);
     const secondsPerStep = (performance.now() - started) / 1000 / count;
     stepsPerRun = Math.max(1, Math.round(SECONDS_PER_RUN / secondsPerStep));
     refuseBroken(reports, state);
-    await options.record?.(stepRecords(first, { reports, rates, secondsPerStep }));
+    const records = stepRecords(first, { reports, rates, secondsPerStep });
+    await options.record?.(records);
     if (state.step % checkpointingSteps === 0 || state.step === maxTrainSteps) {
       await saveState(options, state);
       savedStep = state.step;
     }
-    yield { step: state.step, maxTrainSteps, learningRate: rates.at(-1)!, reports, secondsPerStep };
+    yield { step: state.step, maxTrainSteps, learningRate: records.at(-1)!.learningRate, reports, secondsPerStep };
   }
   if (savedStep !== state.step) await saveState(options, state);
   return state;
@@ -119,11 +128,12 @@ function stepRecords(
   first: number,
   run: { reports: readonly StepReport[]; rates: readonly number[]; secondsPerStep: number },
 ): StepRecord[] {
+  let taken = 0;
   return run.reports.map(({ loss, gradNorm, isSkipped }, i) => ({
     kind: 'step',
     step: first + i + 1,
     loss,
-    learningRate: run.rates[i]!,
+    learningRate: run.rates[isSkipped ? taken : taken++]!,
     ...(!isSkipped && { gradNorm }),
     seconds: run.secondsPerStep,
   }));

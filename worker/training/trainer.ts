@@ -15,7 +15,7 @@ import {
   type StateName,
   type Trainable,
 } from './adamw.ts';
-import { initialScaling, lossScaling, SCALING_NAME } from './loss-scaling.ts';
+import { initialScaling, lossScaling, SCALING_NAME, skippedOf, TAKEN_NAME } from './loss-scaling.ts';
 
 /** What a lesson computes in one step. */
 export interface Lesson {
@@ -41,7 +41,7 @@ export interface StepReport {
   readonly loss: number;
   /** L2 norm of all gradients before clipping. */
   readonly gradNorm: number;
-  /** Whether the step changed nothing but the loss scale, because a gradient was not finite. */
+  /** Whether the step changed nothing but the loss scaling, because a gradient was not finite. */
   readonly isSkipped: boolean;
   /** Reported values of the lesson, flattened. */
   readonly reported: Readonly<Record<string, Float32Array>>;
@@ -53,7 +53,7 @@ type FurtherStateName = (typeof FURTHER_NAMES)[number];
 
 /** Everything that a lesson has learned and needs to go on. */
 export interface TrainerState {
-  /** Optimizer steps that have been taken. */
+  /** Steps that are over, those that were skipped too. */
   step: number;
   /** All trainables one after another, the moments in the same order, and what else is kept: moving average, loss scaling. */
   readonly vectors: Record<StateName, Float32Array> & { [N in FurtherStateName]?: Float32Array };
@@ -80,11 +80,17 @@ export function initialState(
   return { step: 0, vectors: { parameters, first_moments: zeros(), second_moments: zeros(), ...average, ...scaling } };
 }
 
+/** Optimizer steps that have been taken: where the schedule of the learning rate is. */
+export function takenSteps({ step, vectors }: TrainerState): number {
+  const scaling = vectors[SCALING_NAME];
+  return step - (scaling ? skippedOf(scaling) : 0);
+}
+
 /** What takes a lesson's steps on a device. */
 export interface LessonTrainer {
   /**
    * Takes one optimizer step per entry, replacing the vectors of `state` or their values.
-   * @param learningRates  one per step
+   * @param learningRates  of the next steps that are taken, as many as entries: a step that is skipped uses none up
    */
   run(state: TrainerState, steps: readonly StepFeeds[], learningRates: readonly number[]): Promise<StepReport[]>;
   dispose(): Promise<void>;
@@ -144,7 +150,11 @@ export class Trainer implements LessonTrainer {
       scaling,
       reported: { loss, ...reported },
     });
-    return lowerLoopFor({ ...optimizer, perStep: [...perStep, ...optimizer.perStep] }, options);
+    const { carried, fed } = optimizer;
+    const fedAs = scaling
+      ? { perStep, perCount: { count: scaling.taken, inputs: fed } }
+      : { perStep: [...perStep, ...fed] };
+    return lowerLoopFor({ carried, reported: optimizer.reported, ...fedAs }, options);
   }
 
   static async create(lesson: Lesson, adamw: AdamwOptions, options: CompileOptions): Promise<Trainer> {
@@ -152,12 +162,14 @@ export class Trainer implements LessonTrainer {
   }
 
   async run(state: TrainerState, steps: readonly StepFeeds[], learningRates: readonly number[]): Promise<StepReport[]> {
+    const taken = takenSteps(state);
     const results = await this.#session.run({
       [loopNames.iterations]: int64Tensor([steps.length], []),
       ...Object.fromEntries(vectorNames(state).map((name) => [loopNames.initial(name), vector(state.vectors[name]!)])),
       ...stackFeeds(
-        [...steps.keys()].map((i) => ({ ...steps[i], ...this.#optimizerFeeds(state.step + i + 1, learningRates[i]!) })),
+        [...steps.keys()].map((i) => ({ ...steps[i], ...this.#optimizerFeeds(taken + i + 1, learningRates[i]!) })),
       ),
+      ...(this.#lesson.isLossScaled && { [loopNames.initial(TAKEN_NAME)]: int64Tensor([0], []) }),
     });
     for (const name of vectorNames(state)) state.vectors[name] = results[loopNames.final(name)]!.data as Float32Array;
     state.step += steps.length;
@@ -168,16 +180,13 @@ export class Trainer implements LessonTrainer {
     return this.#session.dispose();
   }
 
-  /** @param t  the optimizer's step, counted from 1 */
+  /** @param t  the optimizer's step, counted from 1 without those that were skipped */
   #optimizerFeeds(t: number, learningRate: number): Record<string, Tensor> {
     const scalar = (value: number) => float32Tensor(Float32Array.of(value), []);
     return {
       [adamwInputs.learningRate]: scalar(learningRate),
-      // With loss scaling only the device knows which steps are skipped, and counts them itself.
-      ...(!this.#lesson.isLossScaled && {
-        [adamwInputs.biasCorrection1]: scalar(1 - this.#adamw.beta1 ** t),
-        [adamwInputs.biasCorrection2]: scalar(1 - this.#adamw.beta2 ** t),
-      }),
+      [adamwInputs.biasCorrection1]: scalar(1 - this.#adamw.beta1 ** t),
+      [adamwInputs.biasCorrection2]: scalar(1 - this.#adamw.beta2 ** t),
       ...(this.#lesson.hasEma && { [adamwInputs.emaDecay]: scalar(emaDecayAt(t)) }),
     };
   }

@@ -1,28 +1,29 @@
-/** A door before a server on this machine: while it is closed, each connection through it is cut. */
+/** A door before a server on this machine: while it is shut, no connection through it stands. */
 import { once } from 'node:events';
-import { type AddressInfo, connect, createServer } from 'node:net';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 
 export interface Gate {
   readonly port: number;
   open(): void;
-  /** Cuts what comes from now on; connections that stand are left alone. */
   shut(): void;
-  /** How many connections were cut. */
-  cuts(): number;
+  /** How many connections came while it was shut. */
+  refusals(): number;
   close(): void;
 }
 
 /** @returns a gate that is shut */
 export async function startGate(target: URL): Promise<Gate> {
   let isOpen = false;
-  let cuts = 0;
+  let refusals = 0;
+  const standing = new Set<Socket>();
   const server = createServer((inside) => {
     inside.on('error', () => undefined);
     if (!isOpen) {
-      cuts++;
+      refusals++;
       inside.resetAndDestroy();
       return;
     }
+    standing.add(inside.on('close', () => standing.delete(inside)));
     const outside = connect(Number(target.port), target.hostname).on('error', () => inside.destroy());
     inside.pipe(outside).pipe(inside);
   }).listen(0, '127.0.0.1');
@@ -34,8 +35,9 @@ export async function startGate(target: URL): Promise<Gate> {
     },
     shut: () => {
       isOpen = false;
+      for (const socket of standing) socket.destroy();
     },
-    cuts: () => cuts,
+    refusals: () => refusals,
     close: () => server.close(),
   };
 }

@@ -2,7 +2,12 @@ import { UserError } from '../../shared/errors.ts';
 import type { ControlnetConfig } from '../networks/controlnet.ts';
 import { denoiserComponents } from '../networks/denoiser.ts';
 import { controlnetClass, t2iAdapterClass } from '../networks/network-classes.ts';
-import { type T2iAdapterConfig, totalDownscaleFactor } from '../networks/t2i-adapter.ts';
+import {
+  featureChannels,
+  type T2iAdapterConfig,
+  totalDownscaleFactor,
+  wantedFeatures,
+} from '../networks/t2i-adapter.ts';
 import type { Tensor } from '../runtime/session.ts';
 import type { ControlFeed } from './denoise.ts';
 import type { ModelFolder } from './model-folder.ts';
@@ -108,8 +113,8 @@ function checkAdapter(
     throw misfit(control, `width and height must be multiples of ${factor}`, `${width} x ${height}`);
   }
   const isXl = config.adapterType === 'full_adapter_xl';
-  // SDXL's UNet begins so: behind a first level without attention a feature has half of the latents' size.
-  if (isXl === unet.config.hasDownAttention[0]) {
+  const beginsWithAttention = unet.config.hasDownAttention[0]!;
+  if (isXl === beginsWithAttention) {
     const rule =
       'full_adapter_xl belongs to SDXL and other UNets that begin without attention, the other types to the rest';
     throw misfit(control, rule, config.adapterType);
@@ -118,9 +123,9 @@ function checkAdapter(
   if (config.downscaleFactor !== scale) {
     throw misfit(control, `its downscale_factor must be ${scale}`, config.downscaleFactor);
   }
-  const count = Math.min(config.channels.length, unet.config.blockOutChannels.length);
-  const [own, wanted] = [config.channels, unet.config.blockOutChannels].map((widths) => widths.slice(0, count).join());
-  if (own !== wanted) throw misfit(control, `its channels must be the model's ${wanted}`, own);
+  const own = featureChannels(config).join();
+  const wanted = wantedFeatures(unet.config.blockOutChannels, beginsWithAttention).join();
+  if (own !== wanted) throw misfit(control, `its features must have the model's channels ${wanted}`, own);
 }
 
 function additionOf({ addition }: { addition: unknown }): string {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import type { Config } from '../../shared/config.ts';
 import { CONTROL_KINDS, type ControlKind, type ControlMethod } from '../../shared/jobs.ts';
+import { ADAPTER_TYPES, featureChannels, wantedFeatures } from '../networks/t2i-adapter.ts';
 import { type KnownModel, listModels } from './registry.ts';
 import { SHIPPED_MODEL, shippedFolder } from './shipped.ts';
 
@@ -35,8 +36,8 @@ const configSchema = z.object({
   cross_attention_dim: z.union([z.number(), z.array(z.number())]).optional(),
   addition_embed_type: z.string().nullish(),
   down_block_types: z.array(z.string()).optional(),
-  channels: z.array(z.number()).optional(),
-  adapter_type: z.string().optional(),
+  channels: z.array(z.number()).min(1).default([320, 640, 1280, 1280]),
+  adapter_type: z.enum(ADAPTER_TYPES).default('full_adapter'),
 });
 type NetworkConfig = z.infer<typeof configSchema>;
 
@@ -75,10 +76,10 @@ function fits(own: NetworkConfig, unet: NetworkConfig, method: ControlMethod): b
   }
   // SDXL's UNet begins with a level without attention, as others may: its adapters are made for those.
   const isLate = own.adapter_type === 'full_adapter_xl';
-  const beginsPlain = unet.down_block_types?.[0] === 'DownBlock2D';
-  const widths = unet.block_out_channels ?? [];
-  const isAsWide = widths.every((width, i) => (own.channels?.[i] ?? width) === width);
-  return isLate === beginsPlain && isAsWide;
+  const beginsWithAttention = unet.down_block_types?.[0] !== 'DownBlock2D';
+  const features = featureChannels({ adapterType: own.adapter_type, channels: own.channels });
+  const wanted = wantedFeatures(unet.block_out_channels ?? [], beginsWithAttention);
+  return isLate !== beginsWithAttention && String(features) === String(wanted);
 }
 
 async function readConfig(folder: string): Promise<NetworkConfig | undefined> {

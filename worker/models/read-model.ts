@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { UserError } from '../../shared/errors.ts';
+import { ADAPTER_TYPES, featureChannels } from '../networks/t2i-adapter.ts';
 import { COMPONENT_FILES, parseAdapterClass, parseModelIndex, roleOf } from './model-index.ts';
 
 /** A network of a model folder. */
@@ -18,6 +19,8 @@ export interface ModelFamily {
   kind: 'pipeline' | 'ControlNet' | 'T2I-Adapter';
   /** Undefined for a T2I-Adapter whose file does not tell SD 1.x from SD 2.x. */
   base: 'SD 1.x' | 'SD 2.x' | 'SDXL' | undefined;
+  /** Of the UNet's levels, where a T2I-Adapter is made for none of the published families. */
+  unetChannels?: readonly number[];
   isInpainting: boolean;
   isLatentConsistency: boolean;
 }
@@ -40,12 +43,16 @@ export async function readNetworks(folder: string): Promise<NetworkFolder[]> {
     .map(({ component, className }) => ({ component, className, folder: join(folder, component) }));
 }
 
+/** Of the features that the UNets of all published families take. */
+const PUBLISHED_FEATURES = [320, 640, 1280, 1280];
+
 const networkConfigSchema = z.object({
   in_channels: z.number().optional(),
   use_linear_projection: z.boolean().optional(),
   addition_embed_type: z.string().nullish(),
   time_cond_proj_dim: z.number().nullish(),
-  adapter_type: z.string().optional(),
+  adapter_type: z.enum(ADAPTER_TYPES).default('full_adapter'),
+  channels: z.array(z.number()).min(1).default(PUBLISHED_FEATURES),
 });
 type NetworkConfig = z.infer<typeof networkConfigSchema>;
 
@@ -65,11 +72,12 @@ export async function readFamily(folder: string): Promise<ModelFamily> {
   const common = { isInpainting: false, isLatentConsistency: false };
   return adapterClass === 'ControlNetModel'
     ? { kind: 'ControlNet', base: baseOf(config), ...common }
-    : { kind: 'T2I-Adapter', base: config.adapter_type === 'full_adapter_xl' ? 'SDXL' : undefined, ...common };
+    : { kind: 'T2I-Adapter', ...adapterBase(config), ...common };
 }
 
 /** Names a family as people do: "SD 1.x inpainting", "ControlNet for SDXL". */
-export function describeFamily({ kind, base, isInpainting, isLatentConsistency }: ModelFamily): string {
+export function describeFamily({ kind, base, unetChannels, isInpainting, isLatentConsistency }: ModelFamily): string {
+  if (unetChannels) return `${kind} for UNets of ${unetChannels.join(', ')} channels`;
   if (kind !== 'pipeline') return `${kind} for ${base ?? 'SD 1.x or 2.x'}`;
   return [base, isLatentConsistency ? 'LCM' : undefined, isInpainting ? 'inpainting' : undefined]
     .filter((word) => word !== undefined)
@@ -88,6 +96,14 @@ function isPipeline(folder: string): boolean {
 function baseOf(config: NetworkConfig): 'SD 1.x' | 'SD 2.x' | 'SDXL' {
   if (config.addition_embed_type === 'text_time') return 'SDXL';
   return config.use_linear_projection === true ? 'SD 2.x' : 'SD 1.x';
+}
+
+/** SDXL's form of an adapter, whose last feature is for the UNet's middle, fits other UNets that begin without attention too. */
+function adapterBase({ adapter_type, channels }: NetworkConfig): Pick<ModelFamily, 'base' | 'unetChannels'> {
+  const isLate = adapter_type === 'full_adapter_xl';
+  const features = featureChannels({ adapterType: adapter_type, channels });
+  if (String(features) === String(PUBLISHED_FEATURES)) return { base: isLate ? 'SDXL' : undefined };
+  return { base: undefined, unetChannels: isLate ? features.slice(0, -1) : features };
 }
 
 async function readNetworkConfig(folder: string, name: string): Promise<NetworkConfig> {

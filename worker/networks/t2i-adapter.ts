@@ -6,7 +6,7 @@ import type { Value } from '../graph/value.ts';
 import { countUpTo, parseConfig } from './config.ts';
 import { conv2d } from './layers.ts';
 
-const ADAPTER_TYPES = ['full_adapter', 'full_adapter_xl', 'light_adapter'] as const;
+export const ADAPTER_TYPES = ['full_adapter', 'full_adapter_xl', 'light_adapter'] as const;
 
 export interface T2iAdapterConfig {
   readonly adapterType: (typeof ADAPTER_TYPES)[number];
@@ -49,6 +49,22 @@ export function parseT2iAdapterConfig(json: unknown, where = 't2i_adapter/config
     numResBlocks: fields.num_res_blocks,
     downscaleFactor: fields.downscale_factor,
   };
+}
+
+/** Channels of an adapter's features, in the order in which a UNet takes them. */
+export function featureChannels({
+  adapterType,
+  channels,
+}: Pick<T2iAdapterConfig, 'adapterType' | 'channels'>): number[] {
+  return adapterType === 'light_adapter' ? [...channels, channels.at(-1)!] : [...channels];
+}
+
+/**
+ * Channels of the features that a UNet takes: one for each level; and where it begins without attention, as SDXL's does, one
+ * for its middle, since there a feature enters behind the downsampler, at half of the latents' size.
+ */
+export function wantedFeatures(blockOutChannels: readonly number[], beginsWithAttention: boolean): number[] {
+  return [...blockOutChannels, ...(beginsWithAttention ? [] : [blockOutChannels.at(-1)!])];
 }
 
 /** Width and height of the picture must be multiples of this many pixels. */

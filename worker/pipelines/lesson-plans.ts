@@ -10,7 +10,7 @@ import { type TextualInversion, tokensOf } from '../diffusion/textual-inversion-
 import { loadTokenizer } from '../diffusion/tokenizer.ts';
 import { parseControlnetConfig } from '../networks/controlnet.ts';
 import { denoiserComponents } from '../networks/denoiser.ts';
-import { parseT2iAdapterConfig, totalDownscaleFactor } from '../networks/t2i-adapter.ts';
+import { parseT2iAdapterConfig, totalDownscaleFactor, wantedFeatures } from '../networks/t2i-adapter.ts';
 import type { Checkpoint } from '../runtime/checkpoint.ts';
 import { elementCount } from '../runtime/element-count.ts';
 import { joined } from '../runtime/joined.ts';
@@ -243,13 +243,12 @@ async function t2iAdapterPlan({
   seed,
 }: PlanOptions<'t2i-adapter'>): Promise<LessonPlan> {
   const widths = model.unet.config.blockOutChannels;
-  // SDXL's form is for UNets that begin without attention: there a feature enters behind the downsampler.
-  const isLate = !model.unet.config.hasDownAttention[0];
+  const beginsWithAttention = model.unet.config.hasDownAttention[0]!;
   const config = parseT2iAdapterConfig(
     {
-      adapter_type: isLate ? 'full_adapter_xl' : 'full_adapter',
-      channels: isLate ? [...widths, widths.at(-1)] : widths,
-      downscale_factor: isLate ? 16 : 8,
+      adapter_type: beginsWithAttention ? 'full_adapter' : 'full_adapter_xl',
+      channels: wantedFeatures(widths, beginsWithAttention),
+      downscale_factor: beginsWithAttention ? 8 : 16,
     },
     `a T2I-Adapter for ${model.folder}`,
   );

@@ -119,7 +119,7 @@ describe('control is refused when', () => {
       'it is an adapter of other widths',
       'adapter',
       'adapter-narrow',
-      "its channels must be the model's 8,16,16,16, got 8,16,16,8",
+      "its features must have the model's channels 8,16,16,16, got 8,16,16,8",
     ],
   ])('%s', async (_, kind, name, message) => {
     const opening = openControls([request(kind, name)], { model: models.sd1, size: SIZE });

@@ -182,10 +182,13 @@ test.each([
 });
 
 test.each([
-  ['T2I-Adapter for SDXL', 'full_adapter_xl'],
-  ['T2I-Adapter for SD 1.x or 2.x', 'full_adapter'],
-])('family is %s when the adapter is a %s', async (family, adapterType) => {
+  ['T2I-Adapter for SDXL', { adapter_type: 'full_adapter_xl' }],
+  ['T2I-Adapter for SD 1.x or 2.x', { adapter_type: 'full_adapter', channels: [320, 640, 1280, 1280] }],
+  ['T2I-Adapter for SD 1.x or 2.x', { adapter_type: 'light_adapter', channels: [320, 640, 1280] }],
+  ['T2I-Adapter for UNets of 64, 96, 96 channels', { adapter_type: 'full_adapter_xl', channels: [64, 96, 96, 96] }],
+  ['T2I-Adapter for UNets of 32, 64, 64, 64 channels', { channels: [32, 64, 64, 64] }],
+])('family is %s when the adapter is %j', async (family, config) => {
   await rm(join(folder, 'model_index.json'));
-  await write('config.json', JSON.stringify({ _class_name: 'T2IAdapter', adapter_type: adapterType }));
+  await write('config.json', JSON.stringify({ _class_name: 'T2IAdapter', ...config }));
   expect(describeFamily(await readFamily(folder))).toBe(family);
 });

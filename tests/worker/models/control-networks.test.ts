@@ -40,9 +40,24 @@ test("adapters of SDXL's form fit every UNet that begins without attention, if t
   expect(await adaptersOf({ ...UNET_JSON, ...widths })).toEqual(['depth-wide']);
 });
 
+test('adapters fit UNets of as many levels, and one that names no channels is as wide as published ones', async () => {
+  await writeConfig('depth-late/config.json', adapter);
+  await writeConfig('depth-light/config.json', { ...adapter, adapter_type: 'light_adapter', channels: [64, 96, 96] });
+  await writeConfig('depth-unnamed/config.json', { _class_name: 'T2IAdapter' });
+  const down = (...types: string[]) => types.map((type) => `${type}DownBlock2D`);
+  const fewer = { block_out_channels: [64, 96], down_block_types: down('', 'CrossAttn') };
+  expect(await adaptersOf({ ...UNET_JSON, ...fewer })).toEqual([]);
+  const down_block_types = down('CrossAttn', 'CrossAttn', 'CrossAttn', '');
+  const published = { block_out_channels: [320, 640, 1280, 1280], down_block_types };
+  expect(await adaptersOf({ ...UNET_JSON, ...published })).toEqual(['depth-unnamed']);
+  const alike = { block_out_channels: [64, 96, 96, 96], down_block_types };
+  expect(await adaptersOf({ ...UNET_JSON, ...alike })).toEqual(['depth-light']);
+});
+
 test('adapters of the other form fit UNets that begin with attention', async () => {
   await writeConfig('depth-late/config.json', adapter);
   await writeConfig('depth-early/config.json', { ...adapter, adapter_type: 'full_adapter' });
-  const down_block_types = ['CrossAttnDownBlock2D', 'CrossAttnDownBlock2D', 'DownBlock2D'];
-  expect(await adaptersOf({ ...UNET_JSON, down_block_types })).toEqual(['depth-early']);
+  const down_block_types = ['CrossAttnDownBlock2D', 'CrossAttnDownBlock2D', 'CrossAttnDownBlock2D', 'DownBlock2D'];
+  const unet = { ...UNET_JSON, block_out_channels: [64, 96, 96, 96], down_block_types };
+  expect(await adaptersOf(unet)).toEqual(['depth-early']);
 });

@@ -1,7 +1,7 @@
 /** A reply as the message that Slack takes. */
-import type { ActionsBlock, Button, KnownBlock } from '@slack/types';
+import type { ActionsBlock, Button, ImageBlock, KnownBlock, SectionBlock } from '@slack/types';
 import { encodeButton } from '../button-value.ts';
-import type { Reply, ReplyButton } from '../platform.ts';
+import type { Reply, ReplyButton, ReplyPicture } from '../platform.ts';
 import { progressBar } from '../progress-bar.ts';
 import { toFallbackText, toRichText } from './rich-text.ts';
 
@@ -20,6 +20,7 @@ export interface UploadedPicture {
 export interface MessageOptions {
   /** Whether the people whom the reply mentions are named and notified. */
   readonly isMentioning?: boolean;
+  /** Of picturesOf, or none of them. */
   readonly pictures?: readonly UploadedPicture[];
 }
 
@@ -33,6 +34,11 @@ const BUTTONS_IN_BLOCK = 5;
 const MAX_BUTTONS = 25;
 const MAX_ALT_TEXT = 2000;
 
+/** All that a reply shows, in the order in which it is uploaded: its pictures, then the maps that were followed. */
+export function picturesOf({ pictures, maps = [] }: Reply): readonly ReplyPicture[] {
+  return [...pictures, ...maps];
+}
+
 export function toMessage(reply: Reply, { isMentioning = false, pictures = [] }: MessageOptions = {}): SlackMessage {
   const named = isMentioning ? reply.mentions.filter(({ platform }) => platform === 'slack') : [];
   const text = [reply.text, progressBar(reply)].filter((part) => part !== '').join('\n');
@@ -43,13 +49,21 @@ export function toMessage(reply: Reply, { isMentioning = false, pictures = [] }:
         cut(text, MAX_TEXT),
         named.map(({ userId }) => userId),
       ),
-      ...pictures.map(({ fileId, altText }): KnownBlock => {
-        const alt_text = cut(altText || 'A picture', MAX_ALT_TEXT);
-        return { type: 'image', slack_file: { id: fileId }, alt_text };
-      }),
+      ...pictures.slice(0, reply.pictures.length).map(imageOf),
+      ...pictures.slice(reply.pictures.length).map(mapBlock),
       ...buttonBlocks(reply.buttons),
     ],
   };
+}
+
+function imageOf({ fileId, altText }: UploadedPicture): ImageBlock & { slack_file: { id: string } } {
+  return { type: 'image', slack_file: { id: fileId }, alt_text: cut(altText || 'A picture', MAX_ALT_TEXT) };
+}
+
+/** A map stands small beside its words. */
+function mapBlock(map: UploadedPicture): SectionBlock {
+  const text = cut(map.altText || 'The map that was followed', MAX_TEXT);
+  return { type: 'section', text: { type: 'plain_text', text }, accessory: imageOf(map) };
 }
 
 function cut(text: string, maxLength: number): string {

@@ -5,11 +5,11 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ReplyTo } from '../../shared/jobs.ts';
-import type { MessageRef, Reply } from '../platform.ts';
+import type { MessageRef, Reply, ReplyPicture } from '../platform.ts';
 import { request, slackError } from './api-errors.ts';
 import type { Bridge } from './bridge.ts';
 import { isShared, sharePictures, threadOf } from './files.ts';
-import { toMessage, type UploadedPicture } from './message.ts';
+import { picturesOf, toMessage, type UploadedPicture } from './message.ts';
 
 /** Name of the metadata by which a message of ours is found again. */
 const EVENT_TYPE = 'sketchbooth_post';
@@ -28,7 +28,7 @@ export async function post(
   to: ReplyTo,
   { reply, key }: { reply: Reply; key: string },
 ): Promise<MessageRef> {
-  const hasPictures = reply.pictures.length > 0;
+  const hasPictures = picturesOf(reply).length > 0;
   const message = bridge.unfinished.get(key) ?? (await begin(bridge, to, { reply, key, hasPictures }));
   if (hasPictures) await addPictures(bridge, message, { reply, key });
   bridge.unfinished.delete(key);
@@ -63,11 +63,12 @@ async function addPictures(
   message: MessageRef,
   { reply, key }: { reply: Reply; key: string },
 ): Promise<void> {
-  const names = reply.pictures.map((_, index) => `${key}-${index + 1}.png`);
+  const pictures = picturesOf(reply);
+  const names = pictures.map((_, index) => `${key}-${index + 1}.png`);
   const thread = threadOf(message);
   const uploaded =
-    (await findShared(bridge, message, { reply, names })) ??
-    (await request('share pictures', () => sharePictures(bridge, reply.pictures, { thread, names })));
+    (await findShared(bridge, message, { pictures, names })) ??
+    (await request('share pictures', () => sharePictures(bridge, pictures, { thread, names })));
   const shared = await Promise.all(uploaded.map(({ fileId }) => isShared(bridge, fileId, message.channelId)));
   await showPictures(bridge, message, { reply, key, pictures: shared.every(Boolean) ? uploaded : [] });
 }
@@ -157,7 +158,7 @@ const SHARE_POLLS = 10;
 async function findShared(
   bridge: Bridge,
   message: MessageRef,
-  { reply, names }: { reply: Reply; names: readonly string[] },
+  { pictures, names }: { pictures: readonly ReplyPicture[]; names: readonly string[] },
 ): Promise<UploadedPicture[] | undefined> {
   if (![...bridge.unfinished.values()].some(({ messageId }) => messageId === message.messageId)) return undefined;
   const { channelId, threadTs } = threadOf(message);
@@ -166,7 +167,7 @@ async function findShared(
     const files = messages.flatMap((one) => one.files ?? []);
     const found = names.map((name) => files.find((file) => file.name === name)?.id);
     if (found.every((id) => id !== undefined)) {
-      return found.map((fileId, index) => ({ fileId, altText: reply.pictures[index]!.altText }));
+      return found.map((fileId, index) => ({ fileId, altText: pictures[index]!.altText }));
     }
     await sleep(SHARE_POLL_MS);
   }
@@ -228,10 +229,11 @@ export async function sendDirect(bridge: Bridge, userId: string, reply: Reply): 
   const posted = await request('write to a person', () =>
     bridge.client.chat.postMessage({ channel, ...toMessage(reply), ...QUIET }),
   );
-  if (reply.pictures.length === 0) return;
+  const given = picturesOf(reply);
+  if (given.length === 0) return;
   const thread = { channelId: channel, threadTs: posted.ts! };
-  const names = reply.pictures.map((_, index) => `sketchbooth-${index + 1}.png`);
-  const pictures = await sharePictures(bridge, reply.pictures, { thread, names });
+  const names = given.map((_, index) => `sketchbooth-${index + 1}.png`);
+  const pictures = await sharePictures(bridge, given, { thread, names });
   const shared = await Promise.all(pictures.map(({ fileId }) => isShared(bridge, fileId, channel)));
   if (!shared.every(Boolean)) return;
   await bridge.client.chat.update({ channel, ts: posted.ts!, ...toMessage(reply, { pictures }) });

@@ -60,6 +60,25 @@ test('result names its owner and shows its pictures in the message and its threa
   expect(inThread.flatMap((one) => one.files)).toEqual(files.map(({ id }) => id));
 });
 
+test('maps that were followed stand small below the picture, each with its words', async () => {
+  const { peer, platform, inbox } = bot;
+  const maps = [];
+  for (const colour of ['white', 'navy']) {
+    maps.push({ blob: inbox.keep(await plainPng(colour), 'image/png'), altText: `The ${colour} map` });
+  }
+  await platform.post(replyTo(), { ...(await result()), maps }, 'end-maps');
+  const [message] = spoken();
+  expect(message!.blocks.map(({ type }) => type)).toEqual(['rich_text', 'image', 'section', 'section', 'actions']);
+  const sections = message!.blocks.flatMap((block) => (block.type === 'section' ? [block] : []));
+  expect(sections.map(({ text }) => text.text)).toEqual(['The white map', 'The navy map']);
+  const bytes = sections.map(({ accessory }) => peer.world.files.get(accessory.slack_file.id)!.bytes);
+  expect(new Uint8Array(bytes[1]!)).toEqual(new Uint8Array(await plainPng('navy')));
+  const ids = peer.world.messages.filter(({ threadTs }) => threadTs === message!.ts).flatMap(({ files }) => files);
+  expect(ids).toHaveLength(3);
+  await platform.remove({ platform: 'slack', channelId: 'C0STUDIO', messageId: message!.ts });
+  expect(ids.every((id) => peer.world.files.get(id)!.isDeleted)).toBe(true);
+});
+
 test('words of people neither format nor call anyone', async () => {
   await bot.platform.post(replyTo(), reply('**<!channel>** *x* & `<@U0BEN>`\n- _item_\nafter'), 'end-words');
   const [message] = spoken();

@@ -83,6 +83,10 @@ test('sketch in a form becomes a picture, and how it was read is said', async ()
   const drawn = await nextEnd(async () => peer.submit(form, { ...SMALL, image: [await example('car-sketch.png')] }));
   expect(wordsOf(drawn)).toMatch(/sketch 1, followed \d+ %: looks like a line drawing/);
   expect(picturesOf(drawn)).toHaveLength(1);
+  const [map] = drawn.blocks.flatMap((block) => (block.type === 'section' ? [block] : []));
+  expect(map!.text.text).toBe('The sketch map that was followed');
+  const followed = peer.world.files.get(map!.accessory.slack_file.id)!.bytes;
+  expect(await sharp(followed).metadata()).toMatchObject({ format: 'png', width: 64, height: 64 });
 });
 
 test('two maps at once come from one form or from one message', async () => {

@@ -40,6 +40,13 @@ const imageBlock = z.strictObject({
   alt_text: z.string().min(1).max(2000),
 });
 
+/** A picture beside a text, of the image element's documentation. */
+const sectionBlock = z.strictObject({
+  type: z.literal('section'),
+  text: plainText(3000),
+  accessory: imageBlock,
+});
+
 const button = z.strictObject({
   type: z.literal('button'),
   action_id: id,
@@ -52,7 +59,7 @@ const actionsBlock = z.strictObject({ type: z.literal('actions'), elements: z.ar
 const isUnique = (ids: readonly string[]) => new Set(ids).size === ids.length;
 
 export const messageBlocks = z
-  .array(z.discriminatedUnion('type', [richTextBlock, imageBlock, actionsBlock]))
+  .array(z.discriminatedUnion('type', [richTextBlock, imageBlock, sectionBlock, actionsBlock]))
   .max(50)
   .refine(
     (blocks) =>

@@ -72,8 +72,9 @@ function checkPictures(
   channel: string,
 ): void {
   for (const block of blocks) {
-    if (block.type !== 'image') continue;
-    const file = world.files.get(block.slack_file.id);
+    const image = block.type === 'section' ? block.accessory : block;
+    if (image.type !== 'image') continue;
+    const file = world.files.get(image.slack_file.id);
     if (!takesPictures || !file?.shares.has(channel)) throw new ApiError('invalid_blocks', 'slack_file is not ready');
   }
 }

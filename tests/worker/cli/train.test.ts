@@ -1,7 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeEach, expect, test } from 'vitest';
 import { readRecords } from '../../../worker/training/lesson-journal.ts';
@@ -69,53 +70,79 @@ async function until(isTrue: () => boolean, { child, errors }: Started): Promise
 const linesOf = (name: string) =>
   existsSync(inFolder(name, 'lesson.jsonl')) ? readFileSync(inFolder(name, 'lesson.jsonl'), 'utf8') : '';
 
-/** What a lesson left that must not depend on whether it was killed. */
+/** Files that say how long things took. */
+const TIMED: readonly string[] = ['lesson.json', 'lesson.jsonl'];
+
+/** What a lesson left that must not depend on whether it was killed: records, and weights and pictures by their hashes. */
 async function traces(name: string) {
   const records = await readRecords(inFolder(name, 'lesson.jsonl'));
-  const pictures = await readdir(inFolder(name, 'samples'));
-  return {
-    weights: (await readFile(inFolder(name, WEIGHTS))).toString('base64'),
-    records: records.map(({ seconds: _, ...record }) => record),
-    pictures: await Promise.all(
-      pictures.map(async (picture) => [
-        picture,
-        (await readFile(inFolder(name, 'samples', picture))).toString('base64'),
-      ]),
-    ),
-    files: (await readdir(inFolder(name))).sort(),
-  };
+  const entries = await readdir(inFolder(name), { recursive: true, withFileTypes: true });
+  const files = entries.filter((entry) => entry.isFile()).map(({ parentPath, name: file }) => join(parentPath, file));
+  const hashes = new Map<string, string>();
+  for (const file of files.sort()) {
+    const path = relative(inFolder(name), file);
+    const hash = createHash('sha256').update(await readFile(file));
+    hashes.set(path, TIMED.includes(path) ? 'timed' : hash.digest('hex'));
+  }
+  return { records: records.map(({ seconds: _, ...record }) => record), hashes };
 }
 
-// Seven starts of the command, most of which is loading TypeScript.
-test('npm run train leaves the same weights, records and pictures however often it is killed', {
-  timeout: 900_000,
-}, async () => {
-  const moments: ReadonlyMap<string, () => boolean> = new Map([
-    ['in the first look', () => existsSync(inFolder('killed.checkpoints', 'learned-000000000.safetensors'))],
-    ['between checkpoint and look', () => linesOf('killed').includes('"step":6,')],
-    ['in the second look', () => existsSync(inFolder('killed.checkpoints', 'learned-000000008.safetensors'))],
-    ['after a sample picture', () => existsSync(inFolder('killed', 'samples', 'step-000016-0.png'))],
-    ['at the end', () => existsSync(inFolder('killed', WEIGHTS))],
-  ]);
-  const whole = learn('whole', '--seed', '3');
-  for (const [i, isReached] of [...moments.values()].entries()) {
-    const lesson = learn('killed', '--seed', '3', ...(i === 0 ? [] : ['--resume-from-checkpoint', 'latest']));
-    await until(isReached, lesson);
-    await sleep(Math.random() * 30);
-    lesson.child.kill('SIGKILL');
-    await lesson.ended;
-  }
-  if (!existsSync(inFolder('killed', 'lesson.json'))) {
-    const last = learn('killed', '--resume-from-checkpoint', 'latest');
-    expect(await last.ended, last.errors()).toBe(0);
-  }
-  expect(await whole.ended, whole.errors()).toBe(0);
-  const [expected, got] = [await traces('whole'), await traces('killed')];
-  expect(got).toEqual(expected);
-  const steps = got.records.filter(({ kind }) => kind === 'step').map(({ step }) => step);
-  expect(steps).toEqual(Array.from({ length: STEPS }, (_, i) => i + 1));
-  expect(got.files).toEqual(['lesson.json', 'lesson.jsonl', 'loss.svg', WEIGHTS, 'samples']);
-});
+type Moments = ReadonlyMap<string, () => boolean>;
+const AFTER_CHECKPOINT = ['between checkpoint and look', () => linesOf('killed').includes('"step":6,')] as const;
+const AFTER_PICTURE = [
+  'after a sample picture',
+  () => existsSync(inFolder('killed', 'samples', 'step-000016-0.png')),
+] as const;
+const EVERY_MOMENT: Moments = new Map([
+  ['in the first look', () => existsSync(inFolder('killed.checkpoints', 'learned-000000000.safetensors'))],
+  AFTER_CHECKPOINT,
+  ['in the second look', () => existsSync(inFolder('killed.checkpoints', 'learned-000000008.safetensors'))],
+  AFTER_PICTURE,
+  ['at the end', () => existsSync(inFolder('killed', WEIGHTS))],
+]);
+const TWO_MOMENTS: Moments = new Map([AFTER_CHECKPOINT, AFTER_PICTURE]);
+const OF_ALL_WEIGHTS = [
+  '--method',
+  'dreambooth',
+  '--no-with-prior-preservation',
+  '--train-text-encoder',
+  '--threads',
+  '2',
+];
+
+// Four to seven starts of the command, most of which is loading TypeScript.
+test.each<[of: string, moments: Moments, flags: readonly string[], result: string]>([
+  ['a LoRA', EVERY_MOMENT, [], WEIGHTS],
+  ['all weights and the text encoder on two threads', TWO_MOMENTS, OF_ALL_WEIGHTS, 'text_encoder/model.safetensors'],
+])(
+  'npm run train of %s leaves the same weights, records and pictures however often it is killed',
+  {
+    timeout: 900_000,
+  },
+  async (_, moments, flags, result) => {
+    const whole = learn('whole', '--seed', '3', ...flags);
+    for (const [i, isReached] of [...moments.values()].entries()) {
+      const resumed = i === 0 ? [] : ['--resume-from-checkpoint', 'latest'];
+      const lesson = learn('killed', '--seed', '3', ...flags, ...resumed);
+      await until(isReached, lesson);
+      await sleep(Math.random() * 30);
+      lesson.child.kill('SIGKILL');
+      await lesson.ended;
+    }
+    if (!existsSync(inFolder('killed', 'lesson.json'))) {
+      const last = learn('killed', ...flags, '--resume-from-checkpoint', 'latest');
+      expect(await last.ended, last.errors()).toBe(0);
+    }
+    expect(await whole.ended, whole.errors()).toBe(0);
+    const [expected, got] = [await traces('whole'), await traces('killed')];
+    expect(got).toEqual(expected);
+    const steps = got.records.filter(({ kind }) => kind === 'step').map(({ step }) => step);
+    expect(steps).toEqual(Array.from({ length: STEPS }, (_, i) => i + 1));
+    const files = [...got.hashes.keys()];
+    expect(files).toEqual(expect.arrayContaining(['lesson.json', 'lesson.jsonl', 'loss.svg', result]));
+    expect(files.filter((file) => file.includes('partial'))).toEqual([]);
+  },
+);
 
 test('Ctrl-C ends npm run train with a checkpoint and says how to go on and how to take what was learned', {
   timeout: 600_000,

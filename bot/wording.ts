@@ -77,7 +77,13 @@ export function settledReply(row: JobRow): Reply {
   const seconds = row.result ? `, ${secondsText(row.result.receipt.durationSeconds)}` : '';
   const text = { succeeded: `Done${seconds}`, failed: 'This did not work', cancelled: 'Cancelled' } as const;
   const state = row.state as keyof typeof text;
-  return say(joinLines(row.note, text[state]), { jobId: row.id });
+  return say(joinLines(row.note, text[state]), { jobId: row.id, lesson: lastPoint(row) });
+}
+
+/** Where the curve of a lesson's loss ends, which was drawn from the progress until then; samples go with the result. */
+function lastPoint({ result }: JobRow): ReplyLesson | undefined {
+  if (result?.kind !== 'lesson') return undefined;
+  return { step: result.receipt.steps, loss: result.receipt.finalLoss, samples: [] };
 }
 
 /** What is posted of a job's end. */

@@ -31,6 +31,9 @@ test('four photos become a concept with samples on the way, and the photos are g
   expect(end.text).toMatch(/\*\*Rex\*\* is learned: write `Rex` in a prompt\n120 steps · loss/);
   expect(end.pictures.length).toBeGreaterThan(1);
   expect(acknowledgement.shown.some(({ lesson: shown }) => (shown?.samples.length ?? 0) > 0)).toBe(true);
+  await vi.waitFor(() => expect(acknowledgement.shown.at(-1)!.text).toMatch(/^Done/), IN_TIME);
+  const last = acknowledgement.shown.at(-1)!.lesson!;
+  expect(end.text).toContain(`${last.step} steps · loss ${last.loss!.toFixed(3)}`);
   for (const photo of photos) expect(await services.store.has(photo)).toBe(false);
   expect(existsSync(join(bot.config.dataDir, 'lessons', (answer as { jobId: string }).jobId))).toBe(false);
 });

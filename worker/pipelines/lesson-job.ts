@@ -50,7 +50,7 @@ export async function runLessonJob(job: LessonJob, context: JobContext): Promise
     pause: context.signal,
     onMessage: (stage) => context.onProgress({ stage, step: 0, stepCount: settings.maxTrainSteps }),
   };
-  const { report, samples } = await follow(request, context);
+  const { report, samples, losses } = await follow(request, context);
   const learned = await learnedOf(request, { report, chosenStep: context.steering.chosenStep, folder });
   const result = await resultOf(job, { learned, samples, words, context, out: request.out });
   await rm(folder, { recursive: true, force: true });
@@ -61,7 +61,7 @@ export async function runLessonJob(job: LessonJob, context: JobContext): Promise
       model: job.model,
       method: job.method,
       steps: learned.step,
-      finalLoss: report.loss?.last ?? 0,
+      finalLoss: losses.get(learned.step) ?? report.loss?.last ?? 0,
       ...(drift !== undefined && { drift }),
       ...(likeness !== undefined && { likeness }),
       device: context.device,
@@ -139,16 +139,22 @@ async function writePhotos(
 
 type Sample = LessonResult['samples'][number];
 
-async function follow(
-  request: TrainRequest,
-  context: JobContext,
-): Promise<{ report: LessonReport; samples: Sample[] }> {
+interface Followed {
+  readonly report: LessonReport;
+  readonly samples: Sample[];
+  /** Average loss by the step at which a run of the device ended, since this process follows the lesson. */
+  readonly losses: ReadonlyMap<number, number>;
+}
+
+async function follow(request: TrainRequest, context: JobContext): Promise<Followed> {
   const samples: Sample[] = [];
+  const losses = new Map<number, number>();
   const loop = train(request);
   for (let next = await loop.next(); ; next = await loop.next()) {
     context.signal.throwIfAborted();
-    if (next.done) return { report: next.value, samples };
+    if (next.done) return { report: next.value, samples, losses };
     if (next.value.kind !== 'preparing') context.steering.reached(next.value.step);
+    if (next.value.kind === 'steps') losses.set(next.value.step, next.value.averageLoss);
     if (next.value.kind === 'sample') samples.push(...(await keepSample(next.value, context)));
     context.onProgress(progressOf(next.value, { settings: request.settings, samples }));
   }

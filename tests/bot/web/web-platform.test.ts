@@ -256,10 +256,12 @@ test('a lesson keeps the points of its loss curve', async () => {
   ] as const) {
     await platform.edit(message, say('Learning', { lesson: { step, loss, samples: [] } }));
   }
+  await platform.edit(message, say('Done', { lesson: { step: 3, loss: 0.2, samples: [] } }));
   await platform.edit(message, say('Done'));
   expect((await ada.messages())[0]?.losses).toEqual([
     [1, 0.5],
     [2, 0.3],
+    [3, 0.2],
   ]);
 });
 

@@ -37,6 +37,15 @@ export async function saveTinyStudent(folder: string, scheduler: TinyPipelineOpt
   await narrowPosterior(join(folder, 'vae', 'diffusion_pytorch_model.safetensors'));
 }
 
+/** 13 million numbers: enough for weights, activations and moments to show beside the process itself. */
+const LARGER_UNET = { ...UNET, block_out_channels: [48, 96, 192, 192], norm_num_groups: 16, attention_head_dim: 8 };
+
+/** The same with a larger UNet, for memory. */
+export async function saveLargerStudent(folder: string): Promise<void> {
+  await saveTinyStudent(folder);
+  await saveTinyNetwork(join(folder, 'unet'), 'UNet2DConditionModel', LARGER_UNET);
+}
+
 /** Sets the log variance to -20: golden weights would bury a picture's latents in noise. */
 async function narrowPosterior(file: string): Promise<void> {
   const { tensors } = await readSafetensorsHeader(file);

@@ -1,4 +1,5 @@
 import { UserError } from '../../shared/errors.ts';
+import type { SettingsChange } from '../pipelines/train-request.ts';
 import { DEVICE_NAMES, type DeviceName } from '../runtime/device.ts';
 import { defaultSettings, type ModelTraits } from '../training/default-settings.ts';
 import {
@@ -98,6 +99,15 @@ const SETTING_FLAGS: { readonly [K in SettingName]-?: SettingFlag<NonNullable<Se
 };
 
 const SETTING_NAMES = Object.keys(SETTING_FLAGS) as readonly SettingName[];
+/** A change of settings as it is given on the command line. */
+export function flagsOf(change: SettingsChange): string {
+  const flags = Object.entries(change).map(([name, value]) => {
+    const flag = name === 'method' ? name : SETTING_FLAGS[name as SettingName][0];
+    return value === true ? `--${flag}` : `--${flag} ${value}`;
+  });
+  return flags.join(' ');
+}
+
 /** Methods that learn from pairs of a picture and a control image. */
 const PAIRED: readonly TrainingMethod[] = ['controlnet', 't2i-adapter'];
 const RESUME_NAMES = ['latest', 'none'] as const;

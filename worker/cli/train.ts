@@ -13,7 +13,7 @@ import type { LessonReport } from '../training/lesson-report.ts';
 import { parseCheckpointFlags } from './checkpoint-flags.ts';
 import { LessonProgressLine } from './lesson-progress.ts';
 import { runCommand } from './run-command.ts';
-import { parseTrainFlags } from './train-flags.ts';
+import { flagsOf, parseTrainFlags } from './train-flags.ts';
 
 async function main(args: string[]): Promise<void> {
   const checkpoint = parseCheckpointFlags(args);
@@ -38,6 +38,7 @@ async function main(args: string[]): Promise<void> {
     classImageCache: join(config.dataDir, 'class-images'),
     session: { device, ...(flags.threads !== undefined && { threads: flags.threads }) },
     pause: pauseOnInterrupt(progress),
+    choices: { say: flagsOf, otherwise: 'no smaller batch or resolution would fit' },
     onMessage: (message) => progress.message(message),
   });
   printReport(flags.out, report);

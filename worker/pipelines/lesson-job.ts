@@ -15,7 +15,8 @@ import { LESSON_FILES } from '../training/lesson-folder.ts';
 import type { LessonReport } from '../training/lesson-report.ts';
 import type { GivenSettings, TrainingSettings } from '../training/settings.ts';
 import { type JobContext, lessonFolder } from './job-context.ts';
-import { type TrainRequest, train } from './train.ts';
+import { train } from './train.ts';
+import type { LessonChoices, TrainRequest } from './train-request.ts';
 import { saveCheckpointAs } from './use-checkpoint.ts';
 import type { LessonEvent } from './watched-lesson.ts';
 
@@ -48,6 +49,7 @@ export async function runLessonJob(job: LessonJob, context: JobContext): Promise
     session: sessionOf(context),
     stop: context.steering.stop,
     pause: context.signal,
+    choices: CHAT_CHOICES,
     onMessage: (stage) => context.onProgress({ stage, step: 0, stepCount: settings.maxTrainSteps }),
   };
   const { report, samples, losses } = await follow(request, context);
@@ -70,6 +72,12 @@ export async function runLessonJob(job: LessonJob, context: JobContext): Promise
     },
   };
 }
+
+/** What a person in a chat can change, in the words of the command's options. */
+export const CHAT_CHOICES: LessonChoices = {
+  say: ({ method }) => (method === undefined ? undefined : `method: ${method}`),
+  otherwise: 'a smaller model would, or a machine with more of it',
+};
 
 /** Why a lesson has fewer steps than it was to have. */
 function endingNotes(learned: Learned, { step, maxTrainSteps }: { step: number; maxTrainSteps: number }): string[] {

@@ -11,7 +11,14 @@ import { scratchLesson } from './from-scratch.ts';
 import type { LessonPlan } from './lesson-plans.ts';
 import { parameterCount, pictureMaps } from './model-tensors.ts';
 import { requestedPlan } from './requested-plan.ts';
-import { adamwOf, batchOf, isClassKept, type TrainRequest } from './train-request.ts';
+import {
+  adamwOf,
+  batchOf,
+  isClassKept,
+  type LessonChoices,
+  type SettingsChange,
+  type TrainRequest,
+} from './train-request.ts';
 
 /**
  * Says what memory a lesson will take and what is free.
@@ -24,10 +31,9 @@ export async function checkMemory(request: TrainRequest): Promise<void> {
   const known = limit === undefined ? '' : `, ${gibibytes(limit)} ${request.memoryLimitBytes ? 'allowed' : 'free'}`;
   request.onMessage(`Needs about ${gibibytes(need.totalBytes)} of ${where} (${partsOf(need)})${known}`);
   if (limit === undefined || need.totalBytes <= limit) return;
-  const fitting = await whatFits(request, limit);
   throw new UserError(
     `Cannot train: the lesson must fit in ${gibibytes(limit)} of ${where}, got one of about ` +
-      `${gibibytes(need.totalBytes)}; ${adviceOf(fitting)}`,
+      `${gibibytes(need.totalBytes)}; ${await adviceFor(request, limit)}`,
   );
 }
 
@@ -118,75 +124,66 @@ export function gibibytes(bytes: number): string {
   return `${count.toFixed(count < 10 ? 2 : 1)} GiB`;
 }
 
-type Settings = TrainRequest['settings'];
+const BY_NAME: LessonChoices = {
+  say: (change) => JSON.stringify(change),
+  otherwise: 'no smaller batch or resolution would fit',
+};
 
-/** Settings in place of a lesson's own. */
-interface Alternative {
-  readonly flags: readonly string[];
-  readonly settings: Settings;
+async function adviceFor(request: TrainRequest, limit: number): Promise<string> {
+  const choices = request.choices ?? BY_NAME;
+  const fitting = await whatFits(request, { limit, choices });
+  if (fitting.length === 0) return choices.otherwise;
+  const said = fitting.map(({ change, bytes }) => `${choices.say(change)} (${gibibytes(bytes)})`);
+  return `what would fit: ${said.join(', or ')}`;
 }
 
 interface Fitting {
-  readonly flags: readonly string[];
+  readonly change: SettingsChange;
   readonly bytes: number;
 }
 
 /** Changes of the settings by which the lesson fits: one alone if there is one, else one after the other until it does. */
-async function whatFits(request: TrainRequest, limit: number): Promise<readonly Fitting[]> {
-  const changes = possibleChanges(request);
-  const measured = async ({ flags, settings }: Alternative): Promise<Fitting> => {
-    return { flags, bytes: (await estimateLesson({ ...request, settings })).totalBytes };
+async function whatFits(
+  request: TrainRequest,
+  { limit, choices }: { limit: number; choices: LessonChoices },
+): Promise<readonly Fitting[]> {
+  const changes = possibleChanges(request).filter((change) => choices.say(change) !== undefined);
+  const measured = async (change: SettingsChange): Promise<Fitting> => {
+    const settings = changed(request, change);
+    return { change, bytes: (await estimateLesson({ ...request, settings })).totalBytes };
   };
   const fitting: Fitting[] = [];
   for (const change of changes) {
-    const single = await measured(applied(request.settings, [change]));
+    const single = await measured(change);
     if (single.bytes <= limit) fitting.push(single);
   }
   for (let count = 2; fitting.length === 0 && count <= changes.length; count++) {
-    const joint = await measured(applied(request.settings, changes.slice(0, count)));
+    const joint = await measured(Object.assign({}, ...changes.slice(0, count)));
     if (joint.bytes <= limit) fitting.push(joint);
   }
   return fitting;
 }
 
-function adviceOf(fitting: readonly Fitting[]): string {
-  if (fitting.length === 0) return 'no smaller batch or resolution would fit';
-  return `what would fit: ${fitting.map(({ flags, bytes }) => `${flags.join(' ')} (${gibibytes(bytes)})`).join(', or ')}`;
-}
-
-interface Change {
-  readonly flags: string;
-  readonly change: (settings: Settings) => Settings;
-}
-
-function applied(settings: Settings, changes: readonly Change[]): Alternative {
-  return {
-    flags: changes.map(({ flags }) => flags),
-    settings: changes.reduce((changed, { change }) => change(changed), settings),
-  };
-}
-
 /** What makes a lesson smaller, first what changes least of its result. */
-function possibleChanges({ model, settings }: TrainRequest): Change[] {
+function possibleChanges({ model, settings }: TrainRequest): SettingsChange[] {
   const { side } = traitsOf(model);
   const half = Math.round(settings.resolution / 128) * 64;
-  const change = (flags: string, changed: Partial<Settings>): Change => {
-    // What is changed is of all methods.
-    return { flags, change: (before) => ({ ...before, ...changed }) as Settings };
-  };
   const isWhole = settings.method === 'dreambooth' || settings.method === 'fine-tune';
   return [
-    ...(settings.validationSteps === 0 ? [] : [change('--validation-steps 0', { validationSteps: 0 })]),
-    ...(settings.gradientCheckpointing ? [] : [change('--gradient-checkpointing', { gradientCheckpointing: true })]),
-    ...(batchOf(settings) === 1 ? [] : [change(ONE_PICTURE, { trainBatchSize: 1, gradientAccumulationSteps: 1 })]),
-    ...(isWhole
-      ? [{ flags: '--method dreambooth-lora', change: (before: Settings) => asLora(before, traitsOf(model)) }]
-      : []),
-    ...(half < settings.resolution && 2 * half >= side ? [change(`--resolution ${half}`, { resolution: half })] : []),
+    ...(settings.validationSteps === 0 ? [] : [{ validationSteps: 0 }]),
+    ...(settings.gradientCheckpointing ? [] : [{ gradientCheckpointing: true }]),
+    ...(batchOf(settings) === 1 ? [] : [{ trainBatchSize: 1, gradientAccumulationSteps: 1 }]),
+    ...(isWhole ? [{ method: 'dreambooth-lora' as const }] : []),
+    ...(half < settings.resolution && 2 * half >= side ? [{ resolution: half }] : []),
   ];
 }
 
-const ONE_PICTURE = '--train-batch-size 1 --gradient-accumulation-steps 1';
+type Settings = TrainRequest['settings'];
+
+function changed({ model, settings }: TrainRequest, { method, ...change }: SettingsChange): Settings {
+  const after: Settings = { ...settings, ...change };
+  return method === undefined ? after : asLora(after, traitsOf(model));
+}
 
 /** LoRA in place of all weights, with the settings that both have. */
 function asLora(settings: Settings, traits: ReturnType<typeof traitsOf>): Settings {

@@ -7,6 +7,25 @@ import type { AdamwOptions } from '../training/adamw.ts';
 import type { LossTarget } from '../training/diffusion-loss.ts';
 import type { TrainingSettings } from '../training/settings.ts';
 
+/** A change of a lesson's settings that lets it take less memory. */
+export interface SettingsChange
+  extends Partial<
+    Pick<
+      TrainingSettings,
+      'resolution' | 'validationSteps' | 'gradientCheckpointing' | 'trainBatchSize' | 'gradientAccumulationSteps'
+    >
+  > {
+  readonly method?: 'dreambooth-lora';
+}
+
+/** What the person who asked for a lesson can change of it. */
+export interface LessonChoices {
+  /** Says a change in the way in which they make it; undefined where they cannot. */
+  readonly say: (change: SettingsChange) => string | undefined;
+  /** What is said where none of their changes makes the lesson fit. */
+  readonly otherwise: string;
+}
+
 export interface TrainRequest {
   readonly model: ModelFolder;
   readonly settings: TrainingSettings;
@@ -21,6 +40,8 @@ export interface TrainRequest {
   /** Folder of class pictures that lessons share. */
   readonly classImageCache: string;
   readonly session: SessionOptions;
+  /** All changes by the names of the settings, by default. */
+  readonly choices?: LessonChoices | undefined;
   /** A lesson that is estimated to take more is refused; what is free, by default. */
   readonly memoryLimitBytes?: number | undefined;
   /** Ends the lesson early with what has been learned as its result. */

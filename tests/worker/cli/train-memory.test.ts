@@ -4,20 +4,9 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { saveTinyNetwork } from '../../support/tiny-folder.ts';
-import { savePhotos, saveTinyStudent } from '../../support/tiny-lesson.ts';
+import { saveLargerStudent, savePhotos } from '../../support/tiny-lesson.ts';
 
 const root = join(import.meta.dirname, '..', '..', '..');
-/** 13 million numbers: enough for weights, activations and moments to show beside the process itself. */
-const UNET = {
-  sample_size: 8,
-  block_out_channels: [48, 96, 192, 192],
-  norm_num_groups: 16,
-  layers_per_block: 1,
-  attention_head_dim: 8,
-  cross_attention_dim: 12,
-};
-
 const PHOTO_SIDE = 256;
 
 let folder: string;
@@ -25,8 +14,7 @@ const inFolder = (...names: string[]) => join(folder, ...names);
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'sketchbooth-'));
-  await saveTinyStudent(inFolder('model'));
-  await saveTinyNetwork(inFolder('model', 'unet'), 'UNet2DConditionModel', UNET);
+  await saveLargerStudent(inFolder('model'));
   await savePhotos(inFolder('photos'), ['#c03020', '#20a040', '#3040c0', '#d0c020'], PHOTO_SIDE);
 });
 

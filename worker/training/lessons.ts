@@ -63,7 +63,7 @@ export const lessonInputs = {
 } as const;
 
 /** Name of the input of a prompt's token ids, int64 [N, T], where there is one text encoder that learns from nothing. */
-export const tokenInputNames = { inputIds: 'input_ids' } as const;
+export const tokenInputNames = { inputIds: promptTokenInputs.inputIds('text_encoder') } as const;
 
 /** Names of the tensors of a LoRA that learns. */
 export const loraTensorNames = {
@@ -175,7 +175,7 @@ export function textualInversionLesson(
 
 type Controls = (inputs: TimeConditions & { sample: Value; encoderHiddenStates: Value }) => UnetControls;
 
-interface LessonParts {
+export interface LessonParts {
   readonly unetScope: Scope;
   readonly learning: { readonly trainables: readonly Trainable[] };
   readonly controls?: Controls;
@@ -186,7 +186,8 @@ interface LessonParts {
   readonly further?: readonly Value[];
 }
 
-function unetLesson(options: LessonOptions, parts: LessonParts): Lesson {
+/** The UNet's loss with whatever learns. */
+export function unetLesson(options: LessonOptions, parts: LessonParts): Lesson {
   const { unet: config, batch, latentSide, target, dtype = 'float32' } = options;
   const { unetScope: scope, learning, controls, prompt = promptOf(options), encoderHooks, further = [] } = parts;
   const timeIds = config.addition && input(lessonInputs.timeIds, { shape: [batch, SIZE_IDS], dtype: 'float32' });
@@ -225,7 +226,7 @@ function promptOf(options: LessonOptions): LessonPrompt {
 
 type ScopeHooks = Partial<Pick<Scope['component'], 'substitute' | 'lora'>>;
 
-function unetScope({ dtype = 'float32' }: LessonOptions, hooks: ScopeHooks = {}): Scope {
+export function unetScope({ dtype = 'float32' }: LessonOptions, hooks: ScopeHooks = {}): Scope {
   return new Scope({ name: denoiserComponents.unet, dtype, ...hooks });
 }
 

@@ -1,11 +1,7 @@
-import { cast, input } from '../graph/operators.ts';
-import { Scope } from '../graph/scope.ts';
-import { type ClipTextConfig, clipTextEncoder } from '../networks/clip.ts';
-import { denoiserComponents } from '../networks/denoiser.ts';
-import { unet } from '../networks/unet.ts';
-import { diffusionLoss } from './diffusion-loss.ts';
+import type { ClipTextConfig } from '../networks/clip.ts';
 import { learnNamed } from './learning.ts';
-import { type LessonOptions, tokenInputNames } from './lessons.ts';
+import { encodedPrompt } from './lesson-prompt.ts';
+import { type LessonOptions, unetLesson, unetScope } from './lessons.ts';
 import type { Lesson } from './trainer.ts';
 
 /** Names of the tensors that learn: those of the two networks, told apart by a prefix. */
@@ -20,32 +16,15 @@ export const learnedNames = {
  * @see Rombach et al. 2022 (arXiv 2112.10752), eq. 3, where the two are "jointly optimized"
  */
 export function textToImageLesson(options: LessonOptions, config: ClipTextConfig): Lesson {
-  const { batch, latentSide, target, tokens, unet: unetConfig, dtype = 'float32' } = options;
-  const { trainables, learn } = learnNamed(dtype);
-  const learning = (name: string, nameOf: (name: string) => string) =>
-    new Scope({ name, dtype, substitute: (own, shape) => learn(nameOf(own), shape) });
-  const inputIds = input(tokenInputNames.inputIds, { shape: [batch, tokens], dtype: 'int64' });
-  const textScope = learning('text_encoder', learnedNames.textEncoder);
-  const { lastHiddenState } = clipTextEncoder(textScope, config, { inputIds });
-  const unetScope = learning(denoiserComponents.unet, learnedNames.unet);
-  const { loss, sampleLosses, perStep } = diffusionLoss({
-    batch,
-    latentShape: [unetConfig.outChannels, latentSide, latentSide],
-    target,
-    predict: (sample, timestep) =>
-      unet(unetScope, unetConfig, {
-        sample: cast(sample, dtype),
-        timestep,
-        encoderHiddenStates: lastHiddenState,
-      }),
+  const learning = learnNamed(options.dtype);
+  const namedBy = (nameOf: (name: string) => string) => (name: string, shape: readonly number[]) =>
+    learning.learn(nameOf(name), shape);
+  return unetLesson(options, {
+    unetScope: unetScope(options, { substitute: namedBy(learnedNames.unet) }),
+    learning,
+    prompt: encodedPrompt(options, [{ component: 'text_encoder', config }]),
+    encoderHooks: () => ({ substitute: namedBy(learnedNames.textEncoder) }),
   });
-  return {
-    trainables,
-    loss,
-    perStep: [...perStep, inputIds],
-    reported: { sampleLosses },
-    isLossScaled: dtype === 'float16',
-  };
 }
 
 /** Whether a tensor ends a residual branch or the UNet itself; these begin as zero, as in the code of Ho et al. 2020. */

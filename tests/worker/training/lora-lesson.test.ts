@@ -1,13 +1,11 @@
-import { expect, onTestFinished, test } from 'vitest';
-import { parametersOf } from '../../../worker/graph/value.ts';
+import { expect, test } from 'vitest';
 import { parseUnetConfig } from '../../../worker/networks/unet-config.ts';
-import { float32Tensor } from '../../../worker/runtime/session.ts';
-import { ADAMW_DEFAULTS } from '../../../worker/training/adamw.ts';
 import { fineTuneLesson, type LessonOptions, loraLesson } from '../../../worker/training/lessons.ts';
 import { ALL_MODULES, ATTENTION_MODULES, isLoraTarget } from '../../../worker/training/lora-targets.ts';
-import { initialState, type Lesson, type StepFeeds, Trainer } from '../../../worker/training/trainer.ts';
+import { initialState, type Lesson } from '../../../worker/training/trainer.ts';
 import { goldenTensor } from '../../support/golden.ts';
-import { goldenCheckpoint, tinyConfigs } from '../../support/tiny-models.ts';
+import { createTrainer, goldenFeeds, goldenValues } from '../../support/golden-lessons.ts';
+import { tinyConfigs } from '../../support/tiny-models.ts';
 
 const OPTIONS: LessonOptions = {
   unet: parseUnetConfig(tinyConfigs['unet-sd1']),
@@ -23,23 +21,10 @@ const ALPHA = 3;
 
 type Weights = ReadonlyMap<string, Float32Array>;
 
-function feedsOf({ perStep }: Lesson): StepFeeds {
-  return Object.fromEntries(
-    perStep.map((value) => {
-      if (value.op !== 'Input') throw new Error(`Cannot feed ${value.op}: it must be an Input`);
-      const dims = value.attributes.shape.map(Number);
-      return [value.attributes.name, float32Tensor(goldenTensor(`in:${value.attributes.name}`, dims), dims)];
-    }),
-  );
-}
-
 async function firstStep(lesson: Lesson, weights: Weights) {
-  const unet = parametersOf([lesson.loss]).get('unet');
-  const checkpoints = unet ? { unet: await goldenCheckpoint(unet) } : {};
-  const trainer = await Trainer.create(lesson, ADAMW_DEFAULTS, { device: 'cpu', threads: 1, checkpoints });
-  onTestFinished(() => trainer.dispose());
+  const trainer = await createTrainer(lesson);
   const state = initialState(lesson.trainables, weights);
-  return (await trainer.run(state, [feedsOf(lesson)], [1e-3]))[0]!;
+  return (await trainer.run(state, [goldenFeeds(lesson)], [1e-3]))[0]!;
 }
 
 /** W + alpha / rank · up · down, counted out. */
@@ -65,7 +50,7 @@ test('a LoRA of all modules, convolutions among them, predicts what merged weigh
     const [down, up] = [factors.get(`${path}:down`), factors.get(`${path}:up`)];
     return [name, down && up ? merged(own, shape[0]!, { down, up }) : own];
   });
-  const plain = new Map(whole.trainables.map(({ name, shape }) => [name, goldenTensor(name, shape)]));
+  const plain = goldenValues(whole.trainables);
   const [learned, expected, untaught] = [
     await firstStep(lora, factors),
     await firstStep(whole, new Map(weights)),

@@ -1,12 +1,9 @@
-import { expect, onTestFinished, test } from 'vitest';
-import { parametersOf } from '../../../worker/graph/value.ts';
+import { expect, test } from 'vitest';
 import { parseClipTextConfig } from '../../../worker/networks/clip.ts';
 import { parseControlnetConfig } from '../../../worker/networks/controlnet.ts';
 import { parseT2iAdapterConfig } from '../../../worker/networks/t2i-adapter.ts';
 import { parseUnetConfig } from '../../../worker/networks/unet-config.ts';
-import type { Checkpoint } from '../../../worker/runtime/checkpoint.ts';
 import { RandomGenerator } from '../../../worker/runtime/random.ts';
-import { ADAMW_DEFAULTS } from '../../../worker/training/adamw.ts';
 import { freshWeights } from '../../../worker/training/fresh-weights.ts';
 import { promptTokenInputs } from '../../../worker/training/lesson-prompt.ts';
 import {
@@ -25,11 +22,12 @@ import {
   initialState,
   type Lesson,
   type StepFeeds,
-  Trainer,
+  type Trainer,
   type TrainerState,
 } from '../../../worker/training/trainer.ts';
 import { goldenTensor } from '../../support/golden.ts';
-import { goldenCheckpoint, tinyConfigs } from '../../support/tiny-models.ts';
+import { createTrainer } from '../../support/golden-lessons.ts';
+import { tinyConfigs } from '../../support/tiny-models.ts';
 
 const SIDE = 8;
 const IDS = [118, 5, 20, 9, ...Array<number>(73).fill(119)];
@@ -123,11 +121,7 @@ function feedsOf({ perStep }: Lesson, step: number): StepFeeds {
 }
 
 async function startLesson(lesson: Lesson): Promise<{ trainer: Trainer; state: TrainerState }> {
-  const checkpoints: Record<string, Checkpoint> = {};
-  for (const [component, shapes] of parametersOf([lesson.loss]))
-    checkpoints[component] = await goldenCheckpoint(shapes);
-  const trainer = await Trainer.create(lesson, ADAMW_DEFAULTS, { device: 'cpu', threads: 1, checkpoints });
-  onTestFinished(() => trainer.dispose());
+  const trainer = await createTrainer(lesson);
   const values = freshWeights(lesson.trainables, { generator: new RandomGenerator(1) });
   return { trainer, state: initialState(lesson.trainables, values, lesson) };
 }

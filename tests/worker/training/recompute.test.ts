@@ -1,14 +1,11 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { parametersOf } from '../../../worker/graph/value.ts';
 import { parseClipTextConfig } from '../../../worker/networks/clip.ts';
 import { parseControlnetConfig } from '../../../worker/networks/controlnet.ts';
 import { parseT2iAdapterConfig } from '../../../worker/networks/t2i-adapter.ts';
 import { parseUnetConfig } from '../../../worker/networks/unet-config.ts';
-import type { Checkpoint } from '../../../worker/runtime/checkpoint.ts';
-import { elementCount } from '../../../worker/runtime/element-count.ts';
-import { float32Tensor, int64Tensor, type SessionOptions } from '../../../worker/runtime/session.ts';
+import type { SessionOptions } from '../../../worker/runtime/session.ts';
 import { ADAMW_DEFAULTS } from '../../../worker/training/adamw.ts';
 import {
   controlnetLesson,
@@ -19,9 +16,9 @@ import {
   textualInversionLesson,
 } from '../../../worker/training/lessons.ts';
 import { ATTENTION_MODULES } from '../../../worker/training/lora-targets.ts';
-import { initialState, type Lesson, type StepFeeds, Trainer } from '../../../worker/training/trainer.ts';
-import { goldenTensor } from '../../support/golden.ts';
-import { goldenCheckpoint, temporaryFolder, tinyConfigs } from '../../support/tiny-models.ts';
+import { initialState, type Lesson, Trainer } from '../../../worker/training/trainer.ts';
+import { goldenCheckpoints, goldenFeeds, goldenValues } from '../../support/golden-lessons.ts';
+import { temporaryFolder, tinyConfigs } from '../../support/tiny-models.ts';
 
 const OPTIONS: LessonOptions = {
   unet: parseUnetConfig(tinyConfigs['unet-sd1']),
@@ -45,30 +42,12 @@ const lessons: Readonly<Record<string, () => Lesson>> = {
   },
 };
 
-/** Golden numbers for whatever a lesson reads; ids and rows are zeros and marks ones, so that every word is a learned one. */
-function feedsOf({ perStep }: Lesson): StepFeeds {
-  return Object.fromEntries(
-    perStep.map((value) => {
-      if (value.op !== 'Input') throw new Error(`Cannot feed ${value.op}: it must be an Input`);
-      const { name, shape, dtype } = value.attributes;
-      const dims = shape.map(Number);
-      if (dtype !== 'int64') return [name, float32Tensor(goldenTensor(`in:${name}`, dims), dims)];
-      return [name, int64Tensor(Array(elementCount(dims)).fill(name.endsWith(':is_inverted') ? 1 : 0), dims)];
-    }),
-  );
-}
-
 /** Takes two steps and returns everything that they change. */
 async function learn(lesson: Lesson, session: Partial<SessionOptions> = {}) {
-  const checkpoints: Record<string, Checkpoint> = {};
-  for (const [component, shapes] of parametersOf([lesson.loss])) {
-    checkpoints[component] = await goldenCheckpoint(shapes);
-  }
-  const options = { device: 'cpu', threads: 1, checkpoints, ...session } as const;
+  const options = { device: 'cpu', threads: 1, checkpoints: await goldenCheckpoints(lesson), ...session } as const;
   const trainer = await Trainer.create(lesson, ADAMW_DEFAULTS, options);
-  const values = lesson.trainables.map(({ name, shape }) => [name, goldenTensor(name, shape)] as const);
-  const state = initialState(lesson.trainables, new Map(values));
-  const feeds = feedsOf(lesson);
+  const state = initialState(lesson.trainables, goldenValues(lesson.trainables));
+  const feeds = goldenFeeds(lesson);
   const reports = await trainer.run(state, Array(STEPS).fill(feeds), Array(STEPS).fill(1e-3));
   await trainer.dispose();
   return { reports, vectors: state.vectors };

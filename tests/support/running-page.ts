@@ -1,7 +1,7 @@
 /** The whole program in the test's process, with the local page on a port of its own and a real worker. */
+
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Bot, startBot } from '../../bot/main.ts';
@@ -13,6 +13,7 @@ import { createMetrics } from '../../shared/metrics.ts';
 import { type BotServices, openServices } from '../../shared/services.ts';
 import { type RunningWorker, startWorker } from '../../worker/main.ts';
 import { POCKET_FOLDER } from '../../worker/pocket/folder.ts';
+import { freePort } from './free-port.ts';
 import { saveTinyNetwork, saveTinyPipeline } from './tiny-folder.ts';
 import { tinyConfigs } from './tiny-models.ts';
 
@@ -89,17 +90,4 @@ async function saveTinyFamily(models: string): Promise<void> {
   for (const kind of ['sketch', 'depth']) {
     await saveTinyNetwork(join(models, `tiny-${kind}`), 'ControlNetModel', tinyConfigs['controlnet-sd1']);
   }
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() =>
-        typeof address === 'object' && address ? resolve(address.port) : reject(new Error('No port')),
-      );
-    });
-  });
 }

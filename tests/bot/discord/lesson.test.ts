@@ -1,7 +1,6 @@
 /** Photos become a concept on Discord, and the concept is used there and on the local page. */
-import { once } from 'node:events';
+
 import { readFile } from 'node:fs/promises';
-import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
@@ -12,6 +11,7 @@ import {
   type StoredMessage,
   startDiscordPeer,
 } from '../../support/discord-peer/peer.ts';
+import { freePort } from '../../support/free-port.ts';
 import { enterPage } from '../../support/page-visitor.ts';
 import { type RunningBot, startTinyBot } from '../../support/running-bot.ts';
 
@@ -35,15 +35,6 @@ afterAll(async () => {
   await bot.stop();
   await peer.close();
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 const photos = (): Promise<GivenFile[]> =>
   Promise.all(

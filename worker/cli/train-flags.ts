@@ -56,6 +56,7 @@ const SETTING_FLAGS: { readonly [K in SettingName]-?: SettingFlag<NonNullable<Se
   textEncoderLr: ['text-encoder-lr', 'X', 'learning rate of the text encoders'],
   loraRank: ['rank', 'N', 'rank of the change of a layer'],
   loraAlpha: ['lora-alpha', 'X', 'the change is scaled by alpha / rank (the rank)'],
+  loraMultiplier: ['lora-multiplier', 'X', 'share of the learned change that is kept (1; 0.8 for pocket)'],
   loraTargetModules: [
     'lora-target-modules',
     'TEXT',
@@ -122,7 +123,7 @@ function usageLine(name: SettingName): string {
 
 const SD: ModelTraits = { family: 'sd', side: 512 };
 /** Settings whose default the help tells in words. */
-const EXPLAINED: readonly SettingName[] = ['resolution', 'loraAlpha', 'loraTargetModules'];
+const EXPLAINED: readonly SettingName[] = ['resolution', 'loraAlpha', 'loraMultiplier', 'loraTargetModules'];
 
 /** Lists the defaults of the methods, the usual one first, such as " (1; 4 for controlnet)". */
 function shownDefaults(name: SettingName): string {

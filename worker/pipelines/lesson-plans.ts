@@ -155,7 +155,8 @@ async function loraPlan({
   lesson: options,
   seed,
 }: PlanOptions<'dreambooth-lora'>): Promise<LessonPlan> {
-  const { loraRank: rank, loraAlpha: alpha } = settings;
+  const { loraRank: rank } = settings;
+  const alpha = settings.loraMultiplier * settings.loraAlpha;
   const networkModules = loraModulesOf(model);
   refuseUnknownModules(settings.loraTargetModules, networkModules);
   const lesson = loraLesson(options, settings);

@@ -101,6 +101,8 @@ const lora = {
   loraRank: count,
   /** The change is scaled by alpha / rank; the rank by default. */
   loraAlpha: positive,
+  /** How much of the change that was learned is kept, in samples and in the result; 1 keeps all of it. */
+  loraMultiplier: positive,
   /** Modules that learn, as PEFT names them: the ends of their paths, with commas between, or `all`. */
   loraTargetModules: text,
   adamWeightDecayTextEncoder: notNegative,

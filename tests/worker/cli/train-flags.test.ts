@@ -80,6 +80,7 @@ const FLAGS: readonly (readonly [TrainingMethod, args: readonly string[], settin
   ['fine-tune', ['--text-encoder-lr', '2e-6', WITH_ENCODER], { textEncoderLr: 2e-6, trainTextEncoder: true }],
   ['dreambooth-lora', ['--rank', '16'], { loraRank: 16 }],
   ['dreambooth-lora', ['--lora-alpha', '1'], { loraAlpha: 1 }],
+  ['dreambooth-lora', ['--lora-multiplier', '0.7'], { loraMultiplier: 0.7 }],
   ['dreambooth-lora', ['--lora-target-modules', 'to_q,conv1'], { loraTargetModules: 'to_q,conv1' }],
   ['dreambooth-lora', ['--output-kohya-format'], { outputKohyaFormat: true }],
   [

@@ -20,7 +20,7 @@ afterAll(async () => {
   await rm(workFolder, { recursive: true });
 });
 
-test('the default lesson teaches the shipped model a subject, which still obeys places', async () => {
+test('the default lesson teaches the shipped model a subject, which still obeys prompts', async () => {
   const bench = openBench({ family: POCKET_FOLDER, workFolder, session, critic });
   const { measures } = await dreambooth({ bench, critic, subjects: ['backpack'], samples: 8 });
   const seen = (name: string) => measures.find((measure) => measure.name.includes(name))?.seen ?? '';
@@ -29,4 +29,5 @@ test('the default lesson teaches the shipped model a subject, which still obeys 
   expect(taught).toBeGreaterThanOrEqual(50);
   expect(untaught).toBeLessThanOrEqual(25);
   expect(Number.parseFloat(seen('a new place'))).toBeGreaterThanOrEqual(50);
+  expect(Number.parseFloat(seen('a new colour'))).toBeGreaterThanOrEqual(25);
 }, 600_000);

@@ -150,6 +150,7 @@ test('on the pocket model a LoRA changes convolutions too, at a rank and a rate 
   expect(traits).toEqual({ family: 'pocket', side: 128 });
   const settings = completeSettings({ method: 'dreambooth-lora', classNoun: 'dog' }, traits);
   expect(settings).toMatchObject({ loraTargetModules: 'all', loraRank: 16, loraAlpha: 16, trainBatchSize: 4 });
+  expect(settings).toMatchObject({ loraMultiplier: 0.8 });
   expect(settings.maxTrainSteps).toBe(defaultSettings('dreambooth-lora', traits).maxTrainSteps);
   const given = completeSettings({ method: 'dreambooth-lora', classNoun: 'dog', loraRank: 2 }, traits);
   expect(given).toMatchObject({ loraRank: 2, loraAlpha: 2 });

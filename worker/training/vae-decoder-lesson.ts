@@ -1,11 +1,10 @@
-import { add, input, reduceMean, reshape, sub } from '../graph/operators.ts';
+import { add, input, sub } from '../graph/operators.ts';
 import { Scope } from '../graph/scope.ts';
-import type { Value } from '../graph/value.ts';
 import { type VaeConfig, vaeDecoder } from '../networks/vae.ts';
 import { VAE_COMPONENT } from '../networks/vae-graph.ts';
 import { learnEverything } from './learning.ts';
 import type { Lesson } from './trainer.ts';
-import { meanAbsolute, reconstructionLoss } from './vae-lesson.ts';
+import { colorLoss, reconstructionLoss } from './vae-lesson.ts';
 
 export interface VaeDecoderLessonOptions {
   readonly vae: VaeConfig;
@@ -37,19 +36,11 @@ export function vaeDecoderLesson({ vae, batch, side }: VaeDecoderLessonOptions):
     dtype: 'float32',
   });
   const difference = sub(vaeDecoder(scope, vae, latents), image);
-  const color = meanAbsolute(blockMeans(difference, vae.vaeScaleFactor));
+  const color = colorLoss(difference, vae.vaeScaleFactor);
   return {
     trainables,
     loss: add(reconstructionLoss(difference), color),
     perStep: [image, latents],
     reported: { color },
   };
-}
-
-/** Means of blocks of `block` x `block` pixels: [N, C, H, W] to [N·C, H/block, W/block, 1]. */
-export function blockMeans(x: Value, block: number): Value {
-  const [n, channels, height, width] = x.shape.map(Number) as [number, number, number, number];
-  const rows = reduceMean(reshape(x, [n * channels, height / block, block, width]), [2]);
-  const columns = [n * channels, height / block, width / block, block];
-  return reduceMean(reshape(rows, columns), [3]);
 }

@@ -46,7 +46,7 @@ export const vaeInputs = {
 
 /**
  * A VAE from nothing: encoder, a sample of the posterior and decoder in one graph. The loss is L1 + L2 + L1 of the image
- * gradients, all as means, and the weighted divergence from the standard normal distribution.
+ * gradients + L1 of the colour that each latent stands for, all as means, and the weighted divergence from the standard normal distribution.
  * @see Kingma and Welling 2014 (arXiv 1312.6114), appendix B; Rombach et al. 2022 (arXiv 2112.10752), appendix G, without
  *   its discriminator
  */
@@ -63,12 +63,13 @@ export function vaeLesson({ vae, batch, side, klWeight }: VaeLessonOptions): Les
   const latents = add(mean, mul(exp(mul(number(0.5), logVariance)), noise));
   const difference = sub(vaeDecoder(scope, vae, latents), image);
   const reconstruction = reconstructionLoss(difference);
+  const color = colorLoss(difference, vae.vaeScaleFactor);
   const divergence = klDivergence(mean, logVariance);
   return {
     trainables,
-    loss: add(reconstruction, mul(number(klWeight), divergence)),
+    loss: [reconstruction, color, mul(number(klWeight), divergence)].reduce(add),
     perStep: [image, noise],
-    reported: { squaredError: meanOf(mul(difference, difference)), divergence },
+    reported: { squaredError: meanOf(mul(difference, difference)), color, divergence },
   };
 }
 
@@ -103,6 +104,23 @@ export function klDivergence(mean: Value, logVariance: Value): Value {
 function slope(x: Value, axis: 2 | 3): Value {
   const size = Number(x.shape[axis]);
   return sub(slice(x, axis, [1, size]), slice(x, axis, [0, size - 1]));
+}
+
+/**
+ * Mean absolute difference of the colours that latents stand for.
+ * @param difference  [N, C, H, W]
+ * @param block  side in pixels of what one latent stands for
+ */
+export function colorLoss(difference: Value, block: number): Value {
+  return meanAbsolute(blockMeans(difference, block));
+}
+
+/** Means of blocks of `block` x `block` pixels: [N, C, H, W] to [N·C, H/block, W/block, 1]. */
+export function blockMeans(x: Value, block: number): Value {
+  const [n, channels, height, width] = x.shape.map(Number) as [number, number, number, number];
+  const rows = reduceMean(reshape(x, [n * channels, height / block, block, width]), [2]);
+  const columns = [n * channels, height / block, width / block, block];
+  return reduceMean(reshape(rows, columns), [3]);
 }
 
 /** |d| is 2·relu(d) - d. */

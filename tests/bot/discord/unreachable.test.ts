@@ -9,13 +9,11 @@ let gate: Gate;
 let bot: RunningBot;
 beforeAll(async () => {
   peer = await startDiscordPeer();
-  const api = new URL(peer.api);
-  gate = await startGate(new URL(peer.api));
-  api.port = String(gate.port);
+  gate = await startGate(peer.api);
   bot = await startTinyBot({
     withPlatforms: true,
     withWorker: false,
-    environment: { DISCORD_TOKEN: peer.token, DISCORD_API: api.href, WEB_PORT: '0', LOG_LEVEL: 'silent' },
+    environment: { DISCORD_TOKEN: peer.token, DISCORD_API: gate.url, WEB_PORT: '0', LOG_LEVEL: 'silent' },
   });
 }, 120_000);
 afterAll(async () => {

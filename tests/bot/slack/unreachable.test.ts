@@ -12,16 +12,14 @@ let gate: Gate;
 let bot: RunningBot;
 beforeAll(async () => {
   peer = await SlackPeer.start();
-  const api = new URL(peer.api);
-  gate = await startGate(new URL(peer.api));
-  api.port = String(gate.port);
+  gate = await startGate(peer.api);
   bot = await startTinyBot({
     withPlatforms: true,
     withWorker: false,
     environment: {
       SLACK_BOT_TOKEN: BOT_TOKEN,
       SLACK_APP_TOKEN: APP_TOKEN,
-      SLACK_API: api.href,
+      SLACK_API: gate.url,
       WEB_PORT: '0',
       LOG_LEVEL: 'silent',
     },

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import type { Config } from '../../shared/config.ts';
 import { CONTROL_KINDS, type ControlKind, type ControlMethod } from '../../shared/jobs.ts';
-import { ADAPTER_TYPES, featureChannels, wantedFeatures } from '../networks/t2i-adapter.ts';
+import { ADAPTER_TYPES, DEFAULT_CHANNELS, featureChannels, wantedFeatures } from '../networks/t2i-adapter.ts';
 import { type KnownModel, listModels } from './registry.ts';
 import { SHIPPED_MODEL, shippedFolder } from './shipped.ts';
 
@@ -36,7 +36,10 @@ const configSchema = z.object({
   cross_attention_dim: z.union([z.number(), z.array(z.number())]).optional(),
   addition_embed_type: z.string().nullish(),
   down_block_types: z.array(z.string()).optional(),
-  channels: z.array(z.number()).min(1).default([320, 640, 1280, 1280]),
+  channels: z
+    .array(z.number())
+    .min(1)
+    .default([...DEFAULT_CHANNELS]),
   adapter_type: z.enum(ADAPTER_TYPES).default('full_adapter'),
 });
 type NetworkConfig = z.infer<typeof configSchema>;

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { UserError } from '../../shared/errors.ts';
-import { ADAPTER_TYPES, featureChannels } from '../networks/t2i-adapter.ts';
+import { ADAPTER_TYPES, DEFAULT_CHANNELS, featureChannels } from '../networks/t2i-adapter.ts';
 import { COMPONENT_FILES, parseAdapterClass, parseModelIndex, roleOf } from './model-index.ts';
 
 /** A network of a model folder. */
@@ -43,16 +43,16 @@ export async function readNetworks(folder: string): Promise<NetworkFolder[]> {
     .map(({ component, className }) => ({ component, className, folder: join(folder, component) }));
 }
 
-/** Of the features that the UNets of all published families take. */
-const PUBLISHED_FEATURES = [320, 640, 1280, 1280];
-
 const networkConfigSchema = z.object({
   in_channels: z.number().optional(),
   use_linear_projection: z.boolean().optional(),
   addition_embed_type: z.string().nullish(),
   time_cond_proj_dim: z.number().nullish(),
   adapter_type: z.enum(ADAPTER_TYPES).default('full_adapter'),
-  channels: z.array(z.number()).min(1).default(PUBLISHED_FEATURES),
+  channels: z
+    .array(z.number())
+    .min(1)
+    .default([...DEFAULT_CHANNELS]),
 });
 type NetworkConfig = z.infer<typeof networkConfigSchema>;
 
@@ -102,7 +102,7 @@ function baseOf(config: NetworkConfig): 'SD 1.x' | 'SD 2.x' | 'SDXL' {
 function adapterBase({ adapter_type, channels }: NetworkConfig): Pick<ModelFamily, 'base' | 'unetChannels'> {
   const isLate = adapter_type === 'full_adapter_xl';
   const features = featureChannels({ adapterType: adapter_type, channels });
-  if (String(features) === String(PUBLISHED_FEATURES)) return { base: isLate ? 'SDXL' : undefined };
+  if (String(features) === String(DEFAULT_CHANNELS)) return { base: isLate ? 'SDXL' : undefined };
   return { base: undefined, unetChannels: isLate ? features.slice(0, -1) : features };
 }
 

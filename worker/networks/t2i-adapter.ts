@@ -8,6 +8,9 @@ import { conv2d } from './layers.ts';
 
 export const ADAPTER_TYPES = ['full_adapter', 'full_adapter_xl', 'light_adapter'] as const;
 
+/** Where a config.json names none: those of the UNets of all published families. */
+export const DEFAULT_CHANNELS: readonly number[] = [320, 640, 1280, 1280];
+
 export interface T2iAdapterConfig {
   readonly adapterType: (typeof ADAPTER_TYPES)[number];
   /** 1 for adapters of grey maps. */
@@ -20,7 +23,11 @@ export interface T2iAdapterConfig {
 const adapterSchema = z.object({
   adapter_type: z.enum(ADAPTER_TYPES).default('full_adapter'),
   in_channels: countUpTo(64).default(3),
-  channels: z.array(countUpTo(65536)).min(1).max(8).default([320, 640, 1280, 1280]),
+  channels: z
+    .array(countUpTo(65536))
+    .min(1)
+    .max(8)
+    .default([...DEFAULT_CHANNELS]),
   num_res_blocks: countUpTo(64).default(2),
   downscale_factor: z.union([z.literal(4), z.literal(8), z.literal(16)]).default(8),
 });

@@ -2,7 +2,7 @@ import { plainPrompt } from '../renderer/captions.ts';
 import type { SubjectId } from '../renderer/subjects.ts';
 import type { Noun } from '../renderer/world.ts';
 import { mean } from './control-score.ts';
-import { type LessonOptions, type Seen, type SubjectShare, shareOut } from './lesson-bench.ts';
+import { firstPictures, type LessonOptions, likenesses, type SubjectShare, shareOut } from './lesson-bench.ts';
 import { type Exhibit, type Findings, percent } from './measure.ts';
 import type { StudioRequest } from './studio.ts';
 import { IDENTIFIER, LESSONS, PLACEHOLDER, placeOf } from './teach.ts';
@@ -21,7 +21,7 @@ export async function textualInversion(options: LessonOptions): Promise<Findings
     const seen = await options.bench.look(requests(share, PLACEHOLDER, { embedding: taught.result }));
     likeness.push(...likenesses(seen, subject));
     seconds.push(taught.seconds);
-    const pictures = seen.slice(0, EXHIBITED).map(({ pixels }) => pixels);
+    const pictures = firstPictures(seen, EXHIBITED);
     exhibits.push({ title: `Textual inversion of the ${subject}`, pictures, columns: EXHIBITED });
   }
   return {
@@ -84,8 +84,4 @@ function requests(
     seed: number,
     ...learned,
   }));
-}
-
-function likenesses(seen: readonly Seen[], subject: SubjectId): number[] {
-  return seen.map(({ answers }) => Number(answers.subject === subject));
 }

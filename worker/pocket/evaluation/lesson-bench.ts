@@ -72,6 +72,15 @@ export interface LessonOptions {
   readonly samples: number;
 }
 
+/** 1 for each picture that is judged to show the subject, else 0. */
+export function likenesses(seen: readonly Seen[], subject: SubjectId): number[] {
+  return seen.map(({ answers }) => Number(answers.subject === subject));
+}
+
+export function firstPictures(seen: readonly Seen[], count: number): Uint8Array[] {
+  return seen.slice(0, count).map(({ pixels }) => pixels);
+}
+
 /** The pictures of one subject among all of a measure. */
 export interface SubjectShare {
   readonly subject: SubjectId;

@@ -3,7 +3,14 @@ import { describeSubject, drawSubject, HELD_OUT_SEED, type SubjectId } from '../
 import { COLORS, type Color } from '../renderer/world.ts';
 import { mean } from './control-score.ts';
 import { classNouns, textualInversion } from './learned-words.ts';
-import { type LessonBench, type LessonOptions, type SubjectShare, shareOut } from './lesson-bench.ts';
+import {
+  firstPictures,
+  type LessonBench,
+  type LessonOptions,
+  likenesses,
+  type SubjectShare,
+  shareOut,
+} from './lesson-bench.ts';
 import { type Exhibit, type Findings, judged, type Measure, percent } from './measure.ts';
 import { priorPreservation } from './prior-preservation.ts';
 import { IDENTIFIER, LESSONS, placeOf } from './teach.ts';
@@ -75,8 +82,8 @@ async function subjectResult({ subject, numbers }: SubjectShare, bench: LessonBe
     subject,
     seconds,
     right: {
-      taught: placed.map(({ answers }) => Number(answers.subject === subject)),
-      untaught: untaught.map(({ answers }) => Number(answers.subject === subject)),
+      taught: likenesses(placed, subject),
+      untaught: likenesses(untaught, subject),
       placed: placed.map(({ answers }, i) => Number(answers.background === placeOf(numbers[i]!))),
       recolored: recolored.map(({ answers }, i) => Number(answers.color === colorOf(numbers[i]!))),
     },
@@ -84,8 +91,8 @@ async function subjectResult({ subject, numbers }: SubjectShare, bench: LessonBe
       title: `${subject}: four photos that no lesson saw and pictures in new places; below, in colours that the prompt names`,
       pictures: [
         ...(await heldOutPhotos(subject)),
-        ...placed.slice(0, EXHIBITED.placed).map(({ pixels }) => pixels),
-        ...recolored.slice(0, EXHIBITED.recolored).map(({ pixels }) => pixels),
+        ...firstPictures(placed, EXHIBITED.placed),
+        ...firstPictures(recolored, EXHIBITED.recolored),
       ],
       columns: EXHIBITED.recolored,
     },

@@ -2,7 +2,14 @@ import type { Critic } from '../judges/critic.ts';
 import { plainPrompt } from '../renderer/captions.ts';
 import { drawSubject, type SubjectId } from '../renderer/subjects.ts';
 import { mean } from './control-score.ts';
-import { type LessonOptions, type Seen, type SubjectShare, shareOut } from './lesson-bench.ts';
+import {
+  firstPictures,
+  type LessonOptions,
+  likenesses,
+  type Seen,
+  type SubjectShare,
+  shareOut,
+} from './lesson-bench.ts';
 import { type Exhibit, type Findings, type Measure, percent } from './measure.ts';
 import { IDENTIFIER, LESSONS, PHOTO_PLACES } from './teach.ts';
 
@@ -73,7 +80,7 @@ async function classPictures({ subject, numbers }: SubjectShare, options: Lesson
     photos: await photoFeatures(subject, critic),
     exhibits: TIME_NAMES.map((time) => ({
       title: `Class pictures of the ${subject} ${TIMES[time]}`,
-      pictures: seen[time].slice(0, EXHIBITED).map(({ pixels }) => pixels),
+      pictures: firstPictures(seen[time], EXHIBITED),
       columns: EXHIBITED,
     })),
   };
@@ -97,7 +104,7 @@ async function inOrder<A, B>(items: readonly A[], convert: (item: A, index: numb
 }
 
 function shareOfOthers(pictures: readonly LookedAt[], { subject }: ClassPictures): number {
-  return mean(pictures.map(({ answers }) => Number(answers.subject !== subject)));
+  return 1 - mean(likenesses(pictures, subject));
 }
 
 function diversity(pictures: readonly LookedAt[]): number {

@@ -94,9 +94,9 @@ async function makeVaeDecoder(options: MakingOptions): Promise<number> {
   const saved = await findComponentWeights(folder);
   const start = await loadWeights(folder);
   const { scalingFactor } = parseVaeConfig(await readJsonFile(join(folder, 'config.json')));
-  const [latents, repainted] = [await openLatents(options), await openRepaintedLatents(latentOptions(options))];
+  const latents = await openBothLatents(options);
   try {
-    const part = vaeDecoderPart({ ...options, start, latents, repainted, scalingFactor });
+    const part = vaeDecoderPart({ ...options, ...latents.caches, start, scalingFactor });
     const { trained, steps } = await run('vae-decoder', part, options);
     const config = { ...VAE_JSON, scaling_factor: scalingFactor };
     const target = { folder, className: 'AutoencoderKL', config } as const;
@@ -104,7 +104,6 @@ async function makeVaeDecoder(options: MakingOptions): Promise<number> {
     return steps;
   } finally {
     await latents.close();
-    await repainted.close();
   }
 }
 
@@ -112,12 +111,11 @@ async function makeBase(options: MakingOptions): Promise<number> {
   const model = join(options.folder, 'model');
   const folders = { unet: join(model, 'unet'), textEncoder: join(model, 'text_encoder') };
   const tokenizer = await loadTokenizer(join(model, 'tokenizer'));
-  const [latents, repainted] = [await openLatents(options), await openRepaintedLatents(latentOptions(options))];
+  const latents = await openBothLatents(options);
   try {
     const part = basePart({
       ...options,
-      latents,
-      repainted,
+      ...latents.caches,
       tokenizer,
       start: options.goesOn ? await loadBase(folders) : undefined,
     });
@@ -136,7 +134,6 @@ async function makeBase(options: MakingOptions): Promise<number> {
     return steps;
   } finally {
     await latents.close();
-    await repainted.close();
   }
 }
 
@@ -186,6 +183,19 @@ async function makeControl(
 
 function openLatents(options: MakingOptions) {
   return openSceneLatents(latentOptions(options));
+}
+
+/** Of the scenes as they are captioned, and in colours that no caption names. */
+async function openBothLatents(options: MakingOptions) {
+  const latents = await openLatents(options);
+  const repainted = await openRepaintedLatents(latentOptions(options));
+  return {
+    caches: { latents, repainted },
+    close: async () => {
+      await latents.close();
+      await repainted.close();
+    },
+  };
 }
 
 function latentOptions({ folder, workFolder, session }: MakingOptions) {

@@ -28,6 +28,15 @@ export function repaintedPicture(index: number): Promise<Bitmap> {
   return bitmapOf({ ...scene, appearance: { ...scene.appearance, palette } });
 }
 
+/**
+ * What a VAE learns from: every other picture wears colours without a name, for what it has not seen comes back as the nearest
+ * that it knows.
+ */
+export function vaePicture(index: number) {
+  const isRepainted = index % 2 === 1;
+  return { isRepainted, scene: Math.floor(index / 2), draw: isRepainted ? repaintedPicture : trainingPicture };
+}
+
 async function bitmapOf(scene: SceneDescription): Promise<Bitmap> {
   const { pixels } = await renderScene(scene);
   return { bytes: pixels, channels: 3, width: SIDE, height: SIDE };

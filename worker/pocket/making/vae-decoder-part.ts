@@ -10,7 +10,7 @@ import { SIDE } from '../renderer/world.ts';
 import { LATENT_SHAPE, VAE_JSON } from './configs.ts';
 import { CACHED_SCENES } from './latents.ts';
 import type { PartLesson, PartOptions, Weights } from './run-part.ts';
-import { repaintedPicture, trainingPicture } from './scenes.ts';
+import { vaePicture } from './scenes.ts';
 
 export interface VaeDecoderOptions extends PartOptions {
   readonly latents: LatentCache;
@@ -48,21 +48,18 @@ interface Pair {
   readonly latents: Float32Array;
 }
 
-/** Pictures with their latents, encoded as the lesson goes; every other one wears colours without a name. */
+/** Pictures with their latents, encoded as the lesson goes. */
 function pairsOf({ latents, repainted }: VaeDecoderOptions): (step: number) => Promise<Pair[]> {
-  const kinds = [
-    { draw: trainingPicture, cache: latents },
-    { draw: repaintedPicture, cache: repainted },
-  ] as const;
   const make = async (index: number) => {
-    const { draw, cache } = kinds[index % 2 === 0 ? 0 : 1];
-    const scene = Math.floor(index / 2) % CACHED_SCENES;
+    const { isRepainted, draw, ...picture } = vaePicture(index);
+    const scene = picture.scene % CACHED_SCENES;
+    const cache = isRepainted ? repainted : latents;
     return { image: fullPlanes((await draw(scene)).bytes), latents: await cache.read(scene) };
   };
   const pool = picturePool({ ...POOL, make });
   return async (step) => {
     const held = Math.min(CACHED_SCENES, Math.ceil((step * POOL.freshPerStep + POOL.poolSize) / 2));
-    for (const { cache } of kinds) await cache.hold(held);
+    for (const cache of [latents, repainted]) await cache.hold(held);
     return pool(step);
   };
 }

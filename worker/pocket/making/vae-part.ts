@@ -6,7 +6,7 @@ import { KL_WEIGHT, vaeLesson } from '../../training/vae-lesson.ts';
 import { vaeStepFeeds } from '../../training/vae-samples.ts';
 import { VAE_JSON } from './configs.ts';
 import type { PartLesson, PartOptions } from './run-part.ts';
-import { repaintedPicture, trainingPicture } from './scenes.ts';
+import { vaePicture } from './scenes.ts';
 
 /** Crops teach outlines as well as whole pictures do, and four times as many of them are seen in a minute. */
 const CROP_SIDE = 64;
@@ -20,7 +20,7 @@ export function vaePart({ seed, start, steps = 6000, learningRate = 2e-3 }: Part
   const latentSide = CROP_SIDE / config.vaeScaleFactor;
   const samples = {
     seed,
-    pictures: picturePool({ ...POOL, make: anyPicture }),
+    pictures: picturePool({ ...POOL, make: drawPicture }),
     batch: BATCH,
     side: CROP_SIDE,
     latentShape: [config.latentChannels, latentSide, latentSide],
@@ -35,7 +35,7 @@ export function vaePart({ seed, start, steps = 6000, learningRate = 2e-3 }: Part
   };
 }
 
-/** Every other picture wears colours without a name: what a VAE has not seen comes back as the nearest that it knows. */
-function anyPicture(index: number): ReturnType<typeof trainingPicture> {
-  return index % 2 === 0 ? trainingPicture(index / 2) : repaintedPicture((index - 1) / 2);
+function drawPicture(index: number) {
+  const { scene, draw } = vaePicture(index);
+  return draw(scene);
 }

@@ -100,6 +100,10 @@ const SETTING_FLAGS: { readonly [K in SettingName]-?: SettingFlag<NonNullable<Se
 };
 
 const SETTING_NAMES = Object.keys(SETTING_FLAGS) as readonly SettingName[];
+/** Methods that learn from pairs of a picture and a control image. */
+const PAIRED: readonly TrainingMethod[] = ['controlnet', 't2i-adapter'];
+const RESUME_NAMES = ['latest', 'none'] as const;
+
 /** A change of settings as it is given on the command line. */
 export function flagsOf(change: SettingsChange): string {
   const flags = Object.entries(change).map(([name, value]) => {
@@ -108,10 +112,6 @@ export function flagsOf(change: SettingsChange): string {
   });
   return flags.join(' ');
 }
-
-/** Methods that learn from pairs of a picture and a control image. */
-const PAIRED: readonly TrainingMethod[] = ['controlnet', 't2i-adapter'];
-const RESUME_NAMES = ['latest', 'none'] as const;
 
 const USAGE_WIDTH = 34;
 
